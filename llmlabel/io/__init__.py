@@ -1,0 +1,20 @@
+"""Read and write tables, YAML and files, so that nothing is half-written or misread."""
+
+from llmlabel.io.files import append_lines, atomic_write, canonical_json, fingerprint, fingerprint_path
+from llmlabel.io.rows import check_rows
+from llmlabel.io.tables import read_table, write_table
+from llmlabel.io.yamls import Positions, parse_yaml, read_yaml
+
+__all__ = [
+    "Positions",
+    "append_lines",
+    "atomic_write",
+    "canonical_json",
+    "check_rows",
+    "fingerprint",
+    "fingerprint_path",
+    "parse_yaml",
+    "read_table",
+    "read_yaml",
+    "write_table",
+]

@@ -1,0 +1,240 @@
+"""Tables in and out, by suffix: CSV, TSV, JSONL, Parquet, Arrow, `datasets` folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.json
+import pyarrow.parquet
+
+from llmlabel.errors import DataError, nearest_name
+from llmlabel.io.files import atomic_write
+
+__all__ = ["read_table", "write_table"]
+
+_COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2", ".lz4"})
+_SHARDS: Final = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".arrow", ".feather")
+_MAX_BLOCK: Final = 2**31 - 1  # pyarrow's block size is an int32
+
+
+def read_table(
+    path: str | Path, *, text_columns: Iterable[str] = (), allow_empty: bool = False
+) -> pa.Table:
+    """Read a table whose format its suffix tells.
+
+    Parameters
+    ----------
+    path
+        ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` (each may be ``.gz``, ``.zst``,
+        ``.bz2``), ``.parquet``, ``.arrow``, ``.feather``; a folder written by
+        ``datasets.Dataset.save_to_disk``; or a folder of files of one such kind.
+    text_columns
+        Columns to be read as they are written: an id ``007`` stays ``"007"`` and a
+        text that looks like a date stays text.
+    allow_empty
+        Whether a table without rows is all right.
+
+    Raises
+    ------
+    DataError
+        No such file (with the nearest name), an unknown suffix, no rows, a line
+        that does not parse or is not UTF-8 (with its number).
+    """
+    path = Path(path)
+    as_text = tuple(text_columns)
+    if not path.exists():
+        raise DataError(_missing(path), file=path)
+    table = _read_folder(path, as_text) if path.is_dir() else _read_file(path, as_text)
+    table = _restore_text(table, as_text)
+    if not allow_empty and table.num_rows == 0:
+        raise DataError("is empty; expected at least one row", file=path)
+    return table
+
+
+def write_table(table: pa.Table, path: str | Path) -> None:
+    """Write a table atomically in the format of its suffix.
+
+    Raises
+    ------
+    DataError
+        An unknown suffix, or nested columns in a CSV.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    writers: dict[str, Callable[[pa.Table, Path], None]] = {
+        ".parquet": lambda t, p: pa.parquet.write_table(t, p, compression="zstd"),
+        ".csv": lambda t, p: pa.csv.write_csv(t, p),
+        ".tsv": lambda t, p: pa.csv.write_csv(t, p, pa.csv.WriteOptions(delimiter="\t")),
+        ".jsonl": _write_jsonl,
+        ".ndjson": _write_jsonl,
+        ".arrow": lambda t, p: pa.feather.write_feather(t, str(p)),
+        ".feather": lambda t, p: pa.feather.write_feather(t, str(p)),
+    }
+    if suffix not in writers:
+        raise DataError(f"cannot write {suffix or 'a file without a suffix'}; expected one of "
+                        + ", ".join(writers), file=path)
+    with atomic_write(path) as part:
+        try:
+            writers[suffix](table, part)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"cannot write {suffix}: {error}", file=path) from error
+
+
+def _write_jsonl(table: pa.Table, path: Path) -> None:
+    # pandas' writer is C; pyarrow has a JSON reader only.
+    frame = table.to_pandas(types_mapper=None, timestamp_as_object=False)
+    frame.to_json(path, orient="records", lines=True, force_ascii=False)
+
+
+def _missing(path: Path) -> str:
+    if path.parent.is_dir():
+        close = nearest_name(path.name, sorted(p.name for p in path.parent.iterdir()))
+        if close:
+            return f"no such file, did you mean {str(path.parent / close)!r}?"
+    return "no such file"
+
+
+def _suffix(path: Path) -> str:
+    suffixes = [s.lower() for s in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _read_file(path: Path, as_text: tuple[str, ...]) -> pa.Table:
+    suffix = _suffix(path)
+    if path.stat().st_size == 0:
+        raise DataError("is empty; expected at least one row", file=path)
+    if suffix in {".csv", ".tsv"}:
+        return _read_csv(path, "\t" if suffix == ".tsv" else ",", as_text)
+    if suffix in {".jsonl", ".ndjson"}:
+        return _read_jsonl(path)
+    try:
+        if suffix == ".parquet":
+            return pa.parquet.read_table(path)
+        if suffix in {".arrow", ".feather"}:
+            return pa.feather.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"cannot be read as {suffix}: {error}", file=path) from error
+    hint = "a JSON array is not JSON Lines: write one object per line" if suffix == ".json" else None
+    raise DataError(
+        f"unknown table format {suffix or '(no suffix)'}; expected one of {', '.join(_SHARDS)}, "
+        "or a datasets folder",
+        file=path,
+        hint=hint,
+    )
+
+
+def _read_folder(path: Path, as_text: tuple[str, ...]) -> pa.Table:
+    if (path / "dataset_dict.json").is_file():
+        splits = sorted(p.name for p in path.iterdir() if (p / "state.json").is_file())
+        raise DataError(
+            f"is a DatasetDict with the splits {', '.join(splits)}; name one, as in "
+            f"{path / (splits[0] if splits else 'train')}",
+            file=path,
+        )
+    if (path / "state.json").is_file():
+        import datasets
+
+        return datasets.load_from_disk(str(path)).with_format("arrow")[:]
+    shards = sorted(p for p in path.iterdir() if p.is_file() and _suffix(p) in _SHARDS)
+    if not shards:
+        raise DataError(f"the folder holds no table files ({', '.join(_SHARDS)})", file=path)
+    tables = [_restore_text(_read_file(p, as_text), as_text) for p in shards]
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"the files' columns do not fit together: {error}", file=path) from error
+
+
+def _read_csv(path: Path, delimiter: str, as_text: tuple[str, ...]) -> pa.Table:
+    convert = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(as_text, pa.string()), strings_can_be_null=False
+    )
+    parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+
+    def read(*, threads: bool) -> pa.Table:
+        options = pa.csv.ReadOptions(use_threads=threads)
+        with pa.input_stream(str(path), compression="detect") as stream:
+            return pa.csv.read_csv(stream, options, parse, convert)
+
+    try:
+        table = read(threads=True)
+    except (pa.ArrowInvalid, OSError):
+        try:  # again on one thread: only then does the message name the row
+            table = read(threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _explain(path, error, "CSV") from error
+    if any(pa.types.is_binary(f.type) for f in table.schema):  # what is not UTF-8 comes as bytes
+        raise _explain(path, ValueError("not UTF-8"), "CSV")
+    return table
+
+
+def _read_jsonl(path: Path) -> pa.Table:
+    def read(schema: pa.Schema | None) -> pa.Table:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            data = stream.read_buffer() if path.suffix.lower() in _COMPRESSED else None
+        source = pa.BufferReader(data) if data is not None else str(path)
+        size = len(data) if data is not None else path.stat().st_size
+        # One block, so that a long line never straddles two and types agree.
+        options = pa.json.ReadOptions(block_size=min(max(size, 1 << 20), _MAX_BLOCK))
+        parse = pa.json.ParseOptions(explicit_schema=schema, newlines_in_values=False)
+        return pa.json.read_json(source, read_options=options, parse_options=parse)
+
+    try:
+        table = read(None)
+        dates = [f.name for f in table.schema if pa.types.is_timestamp(f.type)]
+        if dates:  # pyarrow guesses dates; JSON has none, so they were strings
+            table = read(pa.schema([(name, pa.string()) for name in dates]))
+        table.validate(full=True)  # the JSON reader does not look at the encoding
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _explain(path, error, "JSON") from error
+    return table
+
+
+def _explain(path: Path, error: Exception, what: str) -> DataError:
+    """Find the line that a reader stumbled over and say what is wrong with it."""
+    import json
+
+    with pa.input_stream(str(path), compression="detect") as stream:
+        try:
+            raw = stream.read()
+        except OSError as broken:
+            return DataError(f"cannot be decompressed: {broken}", file=path)
+    for number, line in enumerate(raw.split(b"\n"), 1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as bad:
+            return DataError(
+                f"not UTF-8 (byte 0x{line[bad.start]:02x} at position {bad.start})",
+                file=path, line=number, hint="convert it: iconv -f latin1 -t utf-8 FILE",
+            )
+        if what == "JSON" and text.strip():
+            try:
+                value = json.loads(text)
+            except json.JSONDecodeError as bad_json:
+                return DataError(f"not JSON: {bad_json.msg} at column {bad_json.colno}", file=path, line=number)
+            if not isinstance(value, dict):
+                return DataError(f"expected a JSON object, got {type(value).__name__}", file=path, line=number)
+    row = re.search(r"[Rr]ow #?(\d+)", str(error))
+    line_number = int(row[1]) + (what == "JSON") if row else None
+    message = str(error).split("\n")[0].removeprefix(f"{what} parse error: ")
+    return DataError(f"cannot be read as {what}: {message}", file=path, line=line_number)
+
+
+def _restore_text(table: pa.Table, as_text: tuple[str, ...]) -> pa.Table:
+    """Cast what should be text and was read as a number back to text."""
+    for name in as_text:
+        if name not in table.column_names:
+            continue
+        kind: Any = table.schema.field(name).type
+        if pa.types.is_integer(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+            at = table.column_names.index(name)
+            table = table.set_column(at, name, table[name].cast(pa.string()))
+    return table
