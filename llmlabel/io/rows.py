@@ -15,7 +15,12 @@ __all__ = ["check_rows"]
 
 
 def check_rows(
-    table: pa.Table, *, text: Sequence[str], id_column: str | None, file: str | Path | None = None
+    table: pa.Table,
+    *,
+    text: Sequence[str],
+    id_column: str | None,
+    file: str | Path | None = None,
+    prefix: str = "row",
 ) -> pa.Table:
     """Return the table with a checked string column ``id``, or say which row is wrong.
 
@@ -29,6 +34,8 @@ def check_rows(
         The column of ids; without one, rows are numbered ``row-0``, ``row-1``, ...
     file
         Where the rows came from, for messages.
+    prefix
+        What stands before those numbers.
 
     Raises
     ------
@@ -43,16 +50,18 @@ def check_rows(
             raise DataError(
                 f"is missing{guess} (columns: {', '.join(table.column_names)})", file=file, field=name
             )
-    ids = _ids(table, id_column, file)
+    ids = _ids(table, id_column, file, prefix)
     _check_text(table, text, ids, file)
     if "id" in table.column_names:
         table = table.drop_columns(["id"])
     return table.add_column(0, "id", ids)
 
 
-def _ids(table: pa.Table, id_column: str | None, file: str | Path | None) -> pa.Array:
+def _ids(
+    table: pa.Table, id_column: str | None, file: str | Path | None, prefix: str
+) -> pa.Array:
     if id_column is None:
-        return pa.array([f"row-{i}" for i in range(table.num_rows)], pa.string())
+        return pa.array([f"{prefix}-{i}" for i in range(table.num_rows)], pa.string())
     ids = table[id_column].combine_chunks().cast(pa.string())
     empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(ids), ""), True)
     if pc.any(empty).as_py():

@@ -1,0 +1,5 @@
+"""The command line: `main` is the console script ``llmlabel``."""
+
+from llmlabel.cli.app import main
+
+__all__ = ["main"]

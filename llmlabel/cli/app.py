@@ -1,0 +1,183 @@
+"""The commands. Each loads what it needs when it is called, so that --help is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from llmlabel.errors import LLMLabelError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="llmlabel",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Label data with programs and language models, denoise the votes, distil small models.",
+    epilog="Start: [bold]llmlabel init support-tickets my-tickets[/bold], then "
+    "[bold]llmlabel run my-tickets[/bold].",
+)
+
+RecipeArg = Annotated[str, typer.Argument(help="A recipe file, its folder, or a shipped recipe's name.")]
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder [default: runs/NAME].")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="A file of configs/: where things run.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
+RunArg = Annotated[Path, typer.Argument(help="A run folder, as in runs/support-tickets.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(version("llmlabel"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of all commands; --debug is read by `main`."""
+
+
+@app.command(epilog="Example: llmlabel run recipes/support-tickets --out runs/tickets")
+def run(
+    recipe: RecipeArg,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and be asked; do nothing.")
+    ] = False,
+    until: Annotated[str | None, typer.Option(help="The last step to run.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe from raw rows to report; finished steps are not run again."""
+    from llmlabel.cli.commands import plan_command, run_command
+
+    if dry_run:
+        plan_command(recipe, out, config, as_json=as_json)
+    else:
+        run_command(recipe, out, config, until, as_json=as_json)
+
+
+@app.command(epilog="Example: llmlabel plan recipes/support-tickets")
+def plan(
+    recipe: RecipeArg, out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Say what a run would do: which steps, how many LLM calls, how many are cached."""
+    from llmlabel.cli.commands import plan_command
+
+    plan_command(recipe, out, config, as_json=as_json)
+
+
+@app.command(epilog="Example: llmlabel analyze recipes/support-tickets --split valid")
+def analyze(
+    recipe: RecipeArg,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    split: Annotated[str, typer.Option(help="Whose rows: train, valid or test.")] = "train",
+    as_json: JsonOption = False,
+) -> None:
+    """Show each labeling function's coverage, conflicts and accuracy."""
+    from llmlabel.cli.commands import analyze_command
+
+    analyze_command(recipe, out, config, split, as_json=as_json)
+
+
+@app.command(epilog="Example: llmlabel report runs/support-tickets --out report.html")
+def report(run_folder: RunArg, out: OutOption = None) -> None:
+    """Write the report page of a run, one HTML file that needs nothing else."""
+    from llmlabel.cli.commands import report_command
+
+    report_command(run_folder, out)
+
+
+@app.command(
+    epilog="Example: llmlabel predict runs/support-tickets/student new.csv --out labeled.csv"
+)
+def predict(
+    model: Annotated[Path, typer.Argument(help="A student's folder, or a run folder.")],
+    file: Annotated[Path, typer.Argument(help="Rows: CSV, JSONL, Parquet or a datasets folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write [default: JSONL on stdout].")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Text column(s) [default: those of training].")
+    ] = None,
+) -> None:
+    """Label rows with a trained student."""
+    from llmlabel.cli.commands import predict_command
+
+    predict_command(model, file, out, text)
+
+
+@app.command(epilog="Example: llmlabel init support-tickets my-tickets")
+def init(
+    recipe: Annotated[str, typer.Argument(help="The name of a shipped recipe.")],
+    folder: Annotated[Path, typer.Argument(help="The new folder.")],
+) -> None:
+    """Copy a shipped recipe out, to start from."""
+    from llmlabel.cli.commands import init_command
+
+    init_command(recipe, folder)
+
+
+@app.command(epilog="Example: llmlabel schema > recipe.schema.json")
+def schema() -> None:
+    """Print the JSON Schema (draft 7) of recipe files, for editors."""
+    import json
+
+    from llmlabel.recipe import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command(epilog="Example: llmlabel env --json")
+def env(as_json: JsonOption = False) -> None:
+    """Show versions, extras, processor and caches, for bug reports. No secrets."""
+    from llmlabel.cli.environment import env_command
+
+    env_command(as_json=as_json)
+
+
+def main() -> NoReturn:
+    """Run the command line; errors of ours are one line and exit code 1."""
+    debug = "--debug" in sys.argv[1:]
+    sys.argv[1:] = [a for a in sys.argv[1:] if a != "--debug"]  # it may stand anywhere
+    try:
+        app()
+    except LLMLabelError as error:
+        if debug:
+            raise
+        _complain(str(error), error.hint)
+    except KeyboardInterrupt:
+        _complain("interrupted; run the same command again and it goes on", None, code=130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nothing to say
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        _complain(
+            f"a bug in llmlabel: {type(error).__name__}: {error}",
+            "run it again with --debug for the traceback, and tell us",
+        )
+    sys.exit(0)
+
+
+def _complain(message: str, hint: str | None, code: int = 1) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    sys.exit(code)

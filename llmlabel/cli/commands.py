@@ -1,0 +1,173 @@
+"""What the commands do; `app` declares their options."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from llmlabel.cli.terminal import console, percent, run_display, table, warnings_as_lines
+from llmlabel.errors import ConfigError, DataError
+from llmlabel.recipe import Recipe, load_recipe, plan, run
+from llmlabel.recipe.results import Results, lf_summary
+
+__all__ = [
+    "analyze_command",
+    "init_command",
+    "plan_command",
+    "predict_command",
+    "report_command",
+    "run_command",
+]
+
+
+def run_command(
+    name: str, out: Path | None, config: Path | None, until: str | None, *, as_json: bool
+) -> None:
+    """Run a recipe and show what came out."""
+    recipe = load_recipe(name, config=config)
+    with warnings_as_lines(), run_display() as display:
+        folder = run(recipe, out, observer=display, until=until)
+    results = Results.read(folder)
+    if as_json:
+        typer.echo(json.dumps(results.as_dict(), indent=2))
+        return
+    _show_results(results)
+
+
+def plan_command(name: str, out: Path | None, config: Path | None, *, as_json: bool) -> None:
+    """Say what a run would do."""
+    recipe = load_recipe(name, config=config)
+    with warnings_as_lines():
+        steps = plan(recipe, out)
+    if as_json:
+        listed = [
+            {"step": s.name, "done": s.done, "calls": s.calls, "recorded": s.recorded} for s in steps
+        ]
+        typer.echo(json.dumps({"recipe": recipe.name, "steps": listed}, indent=2))
+        return
+    rows = []
+    for s in steps:
+        calls = s.calls or {}
+        to_ask = f"{calls['to_ask']}{' (recorded)' if s.recorded else ''}" if calls else ""
+        rows.append(
+            [
+                s.name,
+                "kept" if s.done else "will run",
+                str(calls.get("total", "")),
+                str(calls.get("cached", "")),
+                to_ask,
+            ]
+        )
+    columns = ["step", "state", "LLM calls", "cached", "to ask"]
+    table(f"Plan for {recipe.name}", columns, rows, left=["step", "state"])
+
+
+def analyze_command(
+    name: str, out: Path | None, config: Path | None, split: str, *, as_json: bool
+) -> None:
+    """Show the labeling functions' table, voting first where the recipe has changed."""
+    folder = Path(name)
+    if not (folder / "run.json").is_file():
+        recipe: Recipe = load_recipe(name, config=config)
+        with warnings_as_lines(), run_display() as display:
+            folder = run(recipe, out, observer=display, until="aggregate")
+    found = lf_summary(Results.read(folder), split)
+    if as_json:
+        typer.echo(json.dumps(found.to_table().to_pylist(), indent=2))
+        return
+    _show_lfs(found.to_table().to_pylist(), split)
+
+
+def report_command(folder: Path, out: Path | None) -> None:
+    """Write the report page of a run."""
+    from llmlabel.io import atomic_write
+    from llmlabel.report import build
+
+    target = out or folder / "report.html"
+    page = build(folder)
+    with atomic_write(target) as part:
+        part.write_text(page, encoding="utf-8")
+    typer.echo(str(target))
+
+
+def predict_command(
+    model: Path, file: Path, out: Path | None, text: list[str] | None
+) -> None:
+    """Label rows with a student."""
+    from llmlabel.recipe.predict import predict_file
+
+    with warnings_as_lines():
+        labeled = predict_file(model, file, text)
+    if out is None:
+        for row in labeled.to_pylist():
+            typer.echo(json.dumps(row, ensure_ascii=False, default=str))
+        return
+    from llmlabel.io import write_table
+
+    write_table(labeled, out)
+    console.print(f"{labeled.num_rows} rows labeled: {out}", highlight=False)
+
+
+def init_command(name: str, folder: Path) -> None:
+    """Copy a shipped recipe, with the prompts it names, to a new folder."""
+    from llmlabel.recipe.load import find_recipe
+
+    source = find_recipe(name).parent
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder}: exists and is not empty; name a new folder")
+    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("runs", ".*"))
+    recipe = load_recipe(folder)
+    console.print(f"{recipe.name} is in {folder}. Next: llmlabel run {folder}", highlight=False)
+
+
+def _show_results(results: Results) -> None:
+    for split in results.measured():
+        rows = [
+            [
+                r["name"],
+                str(r["n"]),
+                _with_interval(r["accuracy"]),
+                _with_interval(r["macro_f1"]),
+                percent(r.get("coverage")),
+                percent(r.get("ece")),
+            ]
+            for r in results.comparison(split)
+        ]
+        columns = ["who labels", "rows", "accuracy %", "macro-F1 %", "coverage %", "ECE %"]
+        table(f"{split}: measured on gold labels (95 % intervals)", columns, rows, left=["who labels"])
+    if results.report is not None:
+        console.print(f"report: {results.report}", highlight=False)
+    if results.student is not None:
+        console.print(f"student: {results.student}", highlight=False)
+
+
+def _with_interval(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{percent(value['value'])} ({percent(value['low'])}–{percent(value['high'])})"
+
+
+def _show_lfs(rows: list[dict[str, Any]], split: str) -> None:
+    columns = list(rows[0])
+    shares = {"Coverage", "Overlaps", "Conflicts", "Emp. Acc.", "Learned Acc."}
+
+    def cell(name: str, value: Any) -> str:
+        if name in shares:
+            return percent(value)
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
+        return "–" if value is None else str(value)
+
+    shown = [[cell(c, r[c]) for c in columns] for r in rows]
+    titles = [f"{c} %" if c in shares else c for c in columns]
+    table(f"Labeling functions on {split}", titles, shown, left=["name", "Polarity"])
+
+
+def check_file(path: Path) -> None:
+    """Say that a file is missing before anything heavy is loaded."""
+    if not path.exists():
+        raise DataError("no such file", file=path)

@@ -1,0 +1,107 @@
+"""What a person sees: progress while a run works, tables of what came out."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["RunDisplay", "console", "percent", "run_display", "table", "warnings_as_lines"]
+
+console = Console(stderr=True)
+"""Messages go to stderr, so that stdout holds results alone."""
+
+out = Console()
+
+
+class RunDisplay:
+    """Tell a person how a run goes; without a terminal, one line per step."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, Any] = {}
+
+    def started(self, step: str) -> None:
+        """Show a bar for the step."""
+        if console.is_terminal:
+            self._bars[step] = self._progress.add_task(step, total=None)
+
+    def progressed(self, step: str, done: int, total: int) -> None:
+        """Move the bar."""
+        if step in self._bars:
+            self._progress.update(self._bars[step], completed=done, total=total)
+
+    def finished(self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool) -> None:
+        """Replace the bar by one line that says what was done."""
+        if step in self._bars:
+            self._progress.remove_task(self._bars.pop(step))
+        mark, took = ("[dim]=[/dim]", "kept") if reused else ("[green]✓[/green]", f"{seconds:.1f} s")
+        self._progress.console.print(f"{mark} {step:<22} {took:>8}  [dim]{describe(facts)}[/dim]", highlight=False)
+
+
+@contextmanager
+def run_display() -> Iterator[RunDisplay]:
+    """Show progress bars while a run works."""
+    columns = (
+        TextColumn("  {task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield RunDisplay(progress)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Show warnings as one line each, without file and source."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        console.print(f"[yellow]warning:[/yellow] {message}", highlight=False)
+
+    before = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+def describe(facts: Mapping[str, Any]) -> str:
+    """Put a step's facts in one short line."""
+    parts = []
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            inner = " ".join(f"{k} {v}" for k, v in value.items() if not isinstance(v, (dict, list)))
+            parts.append(f"{name}: {inner}")
+        elif value is not None and not isinstance(value, (list, tuple)) and len(str(value)) < 60:
+            parts.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
+    return ", ".join(parts[:5])
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Write a share as a percentage, or a dash where there is none."""
+    return "–" if value is None or value != value else f"{100 * value:.{digits}f}"
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()
+) -> None:
+    """Print a table on stdout; columns in `left` are set flush left."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for name in columns:
+        # A name must stay whole; the narrow columns can wrap their headings.
+        flush = name in left
+        made.add_column(name, justify="left" if flush else "right", no_wrap=flush, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    if not sys.stdout.isatty():  # piped: no wrapping at an imagined screen's edge
+        Console(width=200).print(made)
+        return
+    out.print(made)

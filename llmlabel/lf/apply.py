@@ -1,0 +1,186 @@
+"""Run labeling functions over a table and collect their votes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from llmlabel.errors import ConfigError, DataError, LabelingFunctionError, nearest_name
+from llmlabel.lf.core import LF, Batch, batch_length, with_features
+from llmlabel.schema import ABSTAIN, Task
+from llmlabel.votes import VoteMatrix
+
+__all__ = ["apply", "evidence"]
+
+Progress = Callable[[int, int], None]
+
+
+def apply(
+    lfs: Sequence[LF],
+    data: pa.Table | Mapping[str, Sequence[Any]] | Any,
+    task: Task,
+    *,
+    batch_size: int = 10_000,
+    on_progress: Progress | None = None,
+) -> VoteMatrix:
+    """Let every labeling function vote on every row.
+
+    Parameters
+    ----------
+    lfs
+        Labeling functions with different names.
+    data
+        An Arrow table, a mapping of columns, or a `datasets.Dataset`.
+    task
+        Whose classes the votes mean.
+    batch_size
+        Rows per call. Votes do not depend on it.
+    on_progress
+        Called with (rows done, rows in all) after each batch.
+
+    Raises
+    ------
+    ConfigError
+        No LFs, or two of one name.
+    UnknownNameError
+        An LF votes for a class that the task does not have.
+    DataError
+        A column that an LF reads is missing.
+    LabelingFunctionError
+        An LF crashed or voted outside the classes: named, with the row.
+
+    Examples
+    --------
+    >>> from llmlabel.lf import keyword
+    >>> task = Task("spam", ["HAM", "SPAM"])
+    >>> lfs = [keyword("ask", ["subscribe"], "SPAM"), keyword("song", ["song"], "HAM")]
+    >>> apply(lfs, {"text": ["Subscribe!", "what a song", "ok"]}, task).votes.tolist()
+    [[1, -1], [-1, 0], [-1, -1]]
+    """
+    columns = _columns(data)
+    targets = _check(lfs, columns, task)
+    n = batch_length(columns)
+    votes = np.full((n, len(lfs)), ABSTAIN, np.int16)
+    confidences = np.full((n, len(lfs)), np.nan, np.float32)
+    for start, batch in _batches(columns, n, batch_size):
+        full = with_features(batch, [f for lf in lfs for f in lf.features])
+        rows = slice(start, start + batch_length(batch))
+        for j, lf in enumerate(lfs):
+            said, sure = lf(full)
+            votes[rows, j] = _to_task(lf, said, targets[j], task, batch)
+            if sure is not None:
+                confidences[rows, j] = sure
+        if on_progress is not None:
+            on_progress(min(start + batch_size, n), n)
+    known = None if np.isnan(confidences).all() else confidences
+    return VoteMatrix(votes, [lf.name for lf in lfs], task.names, known)
+
+
+def evidence(lfs: Sequence[LF], row: Mapping[str, Any], task: Task) -> list[dict[str, Any]]:
+    """Say who voted for what on one row, and why.
+
+    Parameters
+    ----------
+    lfs
+        Labeling functions.
+    row
+        One row, with the features that the LFs read or what makes them.
+    task
+        Whose classes the votes mean.
+
+    Returns
+    -------
+    One entry per LF that did not abstain: its name, kind, vote (a class name),
+    confidence (or None) and reason (or None).
+
+    Examples
+    --------
+    >>> from llmlabel.lf import keyword
+    >>> lf = keyword("ask", ["subscribe"], "SPAM")
+    >>> evidence([lf], {"text": "Subscribe now"}, Task("spam", ["HAM", "SPAM"]))[0]["why"]
+    'contains "Subscribe"'
+    """
+    batch = {name: [value] for name, value in row.items()}
+    full = with_features(batch, [f for lf in lfs for f in lf.features])
+    flat = {name: column[0] for name, column in full.items()}
+    out = []
+    for lf in lfs:
+        said, sure = lf(full)
+        if said[0] == ABSTAIN:
+            continue
+        names = lf.labels or task.names
+        out.append(
+            {
+                "lf": lf.name,
+                "kind": lf.kind,
+                "vote": names[said[0]],
+                "confidence": None if sure is None or np.isnan(sure[0]) else float(sure[0]),
+                "why": None if lf.why is None else lf.why(flat),
+            }
+        )
+    return out
+
+
+def _columns(data: Any) -> Mapping[str, Sequence[Any]]:
+    if isinstance(data, pa.Table):
+        return {name: data[name].to_pylist() for name in data.column_names}
+    if isinstance(data, Mapping):
+        return data
+    if hasattr(data, "column_names") and hasattr(data, "with_format"):  # a datasets.Dataset
+        return _columns(data.with_format("arrow")[:])
+    raise DataError(f"expected an Arrow table, columns or a datasets.Dataset, got {type(data).__name__}")
+
+
+def _check(
+    lfs: Sequence[LF], columns: Mapping[str, Sequence[Any]], task: Task
+) -> list[npt.NDArray[np.int16] | None]:
+    """Return, for each LF, the task's class of each of its labels."""
+    if not lfs:
+        raise ConfigError("expected at least one labeling function")
+    names = [lf.name for lf in lfs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two labeling functions have the name {name!r}")
+    targets: list[npt.NDArray[np.int16] | None] = []
+    for lf in lfs:
+        for column in lf.columns:
+            if column not in columns:
+                close = nearest_name(column, columns)
+                guess = f", did you mean {close!r}?" if close else ""
+                raise DataError(
+                    f"LF {lf.name!r} reads the column {column!r}, which is missing{guess} "
+                    f"(columns: {', '.join(columns)})"
+                )
+        where = f"LF {lf.name!r}"
+        found = None if lf.labels is None else [task.index(c, where=where) for c in lf.labels]
+        # The last entry is what -1 points at: an abstain stays one.
+        targets.append(None if found is None else np.array([*found, ABSTAIN], np.int16))
+    return targets
+
+
+def _to_task(
+    lf: LF, said: npt.NDArray[np.int16], target: npt.NDArray[np.int16] | None, task: Task, batch: Batch
+) -> npt.NDArray[np.int16]:
+    if target is not None:
+        mapped: npt.NDArray[np.int16] = target[said]
+        return mapped
+    wrong = (said < ABSTAIN) | (said >= task.n_classes)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        row = batch["id"][i] if "id" in batch else f"number {i}"
+        raise LabelingFunctionError(
+            f"LF {lf.name!r} voted {said[i]} on row {row!r}; expected -1 (abstain) to "
+            f"{task.n_classes - 1} for the classes {', '.join(task.names)}"
+        )
+    return said
+
+
+def _batches(
+    columns: Mapping[str, Sequence[Any]], n: int, size: int
+) -> Iterator[tuple[int, Batch]]:
+    for start in range(0, n, size):
+        yield start, {name: values[start : start + size] for name, values in columns.items()}

@@ -1,0 +1,153 @@
+"""Labeling functions by nearness of meaning: examples or class descriptions as prototypes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from llmlabel.embed import Encoder
+from llmlabel.errors import ConfigError
+from llmlabel.lf.core import LF, Batch, Feature, Votes
+from llmlabel.schema import ABSTAIN
+
+__all__ = ["EMBEDDING", "embedding_feature", "nearest"]
+
+EMBEDDING = "embedding"
+"""Name of the feature column that holds a row's unit vector."""
+
+Matrix = npt.NDArray[np.float32]
+
+
+class _HasEncode(Protocol):
+    def encode(self, sentences: Sequence[str], /) -> Any: ...
+
+
+def embedding_feature(encoder: Encoder | _HasEncode, column: str = "text") -> Feature:
+    """Return the feature that embeds a text column, to be shared by LFs."""
+
+    def compute(batch: Batch) -> Matrix:
+        return unit(encoder.encode(list(batch[column])))
+
+    return Feature(EMBEDDING if column == "text" else f"{EMBEDDING}.{column}", compute)
+
+
+def nearest(
+    name: str,
+    prototypes: Mapping[str, Sequence[str]],
+    encoder: Encoder | _HasEncode,
+    *,
+    threshold: float = 0.4,
+    margin: float = 0.05,
+    column: str = "text",
+    feature: Feature | None = None,
+) -> LF:
+    """Vote for the class whose nearest prototype is near enough and clearly nearer.
+
+    Each class's similarity to a row is the cosine of its nearest prototype. The
+    LF votes for the best class where that reaches `threshold` and exceeds the
+    second-best class by `margin`; else it abstains.
+
+    Parameters
+    ----------
+    name
+        The LF's name.
+    prototypes
+        ``{class: texts}``: examples of the class, or its description. A class
+        without prototypes is never voted for.
+    encoder
+        Anything with ``.encode(texts) -> array (n, d)``.
+    threshold
+        Least cosine similarity, -1 to 1.
+    margin
+        Least lead over the second-best class.
+    column
+        The text column.
+    feature
+        Where the rows' vectors come from; by default `embedding_feature`.
+
+    Raises
+    ------
+    ConfigError
+        No prototypes, an empty text, a threshold outside [-1, 1].
+
+    Examples
+    --------
+    >>> class Letters:
+    ...     def encode(self, texts):
+    ...         return [[t.count("a"), t.count("b")] for t in texts]
+    >>> lf = nearest("near", {"A": ["aaa"], "B": ["bb", "bbb"]}, Letters(), threshold=0.8)
+    >>> lf({"text": ["aa", "bbbbb", "ab"]})[0].tolist()
+    [0, 1, -1]
+    """
+    labels, texts, owner = _flatten(name, prototypes)
+    if not -1 <= threshold <= 1 or margin < 0:
+        raise ConfigError(
+            f"LF {name!r}: expected a threshold in [-1, 1] and a margin of at least 0, "
+            f"got {threshold} and {margin}"
+        )
+    rows = feature or embedding_feature(encoder, column)
+    anchors: list[Matrix] = []  # embedded at the first vote, not when the LF is declared
+
+    def similarities(vectors: Matrix) -> Matrix:
+        if not anchors:
+            anchors.append(unit(encoder.encode(texts)))
+        return vectors @ anchors[0].T
+
+    def vote(batch: Batch) -> Votes:
+        vectors = np.asarray(batch[rows.name], np.float32)
+        if not len(vectors):
+            return np.empty(0, np.int16)
+        by_class = _class_best(similarities(vectors), owner, len(labels))
+        best = by_class.argmax(axis=1)
+        top = by_class[np.arange(len(best)), best]
+        lead = top - _second(by_class)
+        return np.where((top >= threshold) & (lead >= margin), best, ABSTAIN).astype(np.int16)
+
+    def why(row: Mapping[str, Any]) -> str:
+        sims = similarities(np.asarray(row[rows.name], np.float32)[None, :])[0]
+        at = int(sims.argmax())
+        return f'{sims[at]:.2f} similar to "{texts[at]}" ({labels[owner[at]]})'
+
+    return LF(
+        name, vote, labels=labels, kind="nearest", columns=(column,), features=(rows,), why=why
+    )
+
+
+def unit(vectors: npt.ArrayLike) -> Matrix:
+    """Scale rows to length one; zero rows stay zero."""
+    array: Matrix = np.asarray(vectors, np.float32)
+    norms = np.linalg.norm(array, axis=1, keepdims=True)
+    scaled: Matrix = array / np.where(norms > 0, norms, 1)
+    return scaled
+
+
+def _flatten(
+    name: str, prototypes: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, ...], list[str], npt.NDArray[np.intp]]:
+    labels = tuple(label for label, texts in prototypes.items() if texts)
+    for label, texts in prototypes.items():
+        if isinstance(texts, str) or not all(isinstance(t, str) and t.strip() for t in texts):
+            raise ConfigError(f"LF {name!r}: expected a list of texts for the class {label!r}, got {texts!r}")
+    if not labels:
+        raise ConfigError(f"LF {name!r}: expected prototypes for at least one class")
+    texts = [t for label in labels for t in prototypes[label]]
+    owner = np.repeat(np.arange(len(labels)), [len(prototypes[label]) for label in labels])
+    return labels, texts, owner
+
+
+def _class_best(similarities: Matrix, owner: npt.NDArray[np.intp], k: int) -> Matrix:
+    """(n, prototypes) to (n, k): the nearest prototype of each class."""
+    starts = np.searchsorted(owner, np.arange(k))  # owner is sorted by construction
+    best: Matrix = np.maximum.reduceat(similarities, starts, axis=1)
+    return best
+
+
+def _second(by_class: Matrix) -> Matrix:
+    """Return the second-largest entry of each row; -1, the least cosine, for one class."""
+    if by_class.shape[1] == 1:
+        return np.full(len(by_class), -1, np.float32)
+    second: Matrix = np.partition(by_class, -2, axis=1)[:, -2]
+    return second

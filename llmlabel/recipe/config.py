@@ -1,0 +1,189 @@
+"""What a recipe may say: pydantic models in which every unknown key is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from llmlabel.recipe.lfs import LFSpec, Strict
+
+__all__ = ["SPLITS", "STEP_CONFIGS", "Endpoints", "RecipeConfig", "Split", "StepConfig"]
+
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+class TaskConfig(Strict):
+    """What is labeled."""
+
+    name: str
+    description: str = ""
+    classes: dict[str, str] | list[str] = Field(
+        description="class names with descriptions that a person and an LLM can follow"
+    )
+    text: str | list[str] = "text"
+
+
+class DataConfig(Strict):
+    """Where the rows are; paths are relative to the recipe's folder."""
+
+    train: str = Field(description="rows to be labeled: CSV, JSONL, Parquet or a datasets folder")
+    valid: str | None = None
+    test: str | None = None
+    id: str | None = Field(None, description="the column of ids; without one, rows are numbered")
+    gold: str | None = Field(None, description="the column of gold labels, used to measure only")
+
+
+class RecordedConfig(Strict):
+    """Answers recorded earlier, in the OpenAI Batch output format: no key, no network."""
+
+    use: Literal["recorded"]
+    answers: str
+
+
+class OpenAIConfig(Strict):
+    """An OpenAI-compatible endpoint; the key comes from the environment."""
+
+    use: Literal["openai"]
+    endpoint: str | None = Field(None, description="a name in the file given with --config")
+    model: str | None = None
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    max_in_flight: int = Field(64, ge=1)
+
+
+class EmbedStep(Strict):
+    """Turn texts into unit vectors, for ``nearest`` LFs and the student."""
+
+    step: Literal["embed"]
+    encoder: str = Field("auto", description="a sentence-transformers name or path, or tfidf-svd")
+    threads: int | None = Field(None, ge=1)
+
+
+class AskStep(Strict):
+    """Ask a language model about some rows."""
+
+    step: Literal["ask"]
+    prompt: str = Field(description="a prompt file, or the name of a shipped prompt")
+    client: Annotated[RecordedConfig | OpenAIConfig, Field(discriminator="use")]
+    rows: dict[Split, int | Literal["all"]] = Field(
+        {"train": "all"}, description="how many rows of each split, drawn with the recipe's seed"
+    )
+
+    @property
+    def prompt_name(self) -> str:
+        """The name that LFs and folders know the prompt by."""
+        return self.prompt.rsplit("/", 1)[-1].removesuffix(".md")
+
+
+class LabelStep(Strict):
+    """Let the labeling functions vote."""
+
+    step: Literal["label"]
+    lfs: list[LFSpec] = Field(min_length=1)
+    batch_size: int = Field(10_000, ge=1)
+
+
+class AggregateStep(Strict):
+    """Denoise the votes into probabilities."""
+
+    step: Literal["aggregate"]
+    model: str = Field("dawid_skene", description="a label model's name, or module:object")
+    params: dict[str, Any] = {}
+
+
+class DistillStep(Strict):
+    """Train a small model on the probabilities."""
+
+    step: Literal["distill"]
+    student: Literal["linear"] = "linear"
+    tfidf: bool = True
+    min_confidence: float = Field(0.0, ge=0, le=1, description="rows below it are left out")
+
+
+class EvaluateStep(Strict):
+    """Measure everything against gold labels, beside its baselines."""
+
+    step: Literal["evaluate"]
+    llm: str | None = Field(None, description="the LF that is 'the LLM alone' in the tables")
+    gold_student: bool = Field(True, description="train the same student on gold, for comparison")
+    contested: int = Field(25, ge=0, description="how many contested rows to keep with evidence")
+
+
+class ReportStep(Strict):
+    """Write the report page."""
+
+    step: Literal["report"]
+
+
+StepConfig = Annotated[
+    EmbedStep | AskStep | LabelStep | AggregateStep | DistillStep | EvaluateStep | ReportStep,
+    Field(discriminator="step"),
+]
+
+STEP_CONFIGS: Mapping[str, type[Strict]] = {
+    "embed": EmbedStep,
+    "ask": AskStep,
+    "label": LabelStep,
+    "aggregate": AggregateStep,
+    "distill": DistillStep,
+    "evaluate": EvaluateStep,
+    "report": ReportStep,
+}
+
+# What must stand somewhere before a step, and what may stand there.
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "aggregate": ("label",),
+    "distill": ("aggregate",),
+    "evaluate": ("aggregate",),
+    "report": ("aggregate",),
+}
+_ORDER = ("embed", "ask", "label", "aggregate", "distill", "evaluate", "report")
+
+
+class RecipeConfig(Strict):
+    """A recipe: what is labeled, from which rows, in which steps."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    seed: int = 0
+    task: TaskConfig
+    data: DataConfig
+    steps: list[StepConfig] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_order(self) -> RecipeConfig:
+        seen: list[str] = []
+        for config in self.steps:
+            kind = config.step
+            for needed in _NEEDS.get(kind, ()):
+                if needed not in seen:
+                    raise ValueError(f"the step '{kind}' needs a step '{needed}' before it")
+            late = [s for s in seen if _ORDER.index(s) > _ORDER.index(kind)]
+            if late:
+                raise ValueError(f"the step '{kind}' must stand before the step '{late[0]}'")
+            if kind in seen and kind != "ask":
+                raise ValueError(f"the step '{kind}' stands twice")
+            seen.append(kind)
+        prompts = [c.prompt_name for c in self.steps if isinstance(c, AskStep)]
+        for name in prompts:
+            if prompts.count(name) > 1:
+                raise ValueError(f"two steps ask the prompt '{name}'")
+        return self
+
+
+class EndpointConfig(Strict):
+    """One model endpoint of a ``--config`` file."""
+
+    base_url: str | None = None
+    model: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    max_in_flight: int = Field(64, ge=1)
+
+
+class Endpoints(Strict):
+    """A ``--config`` file: where things run. No secrets: those are in the environment."""
+
+    endpoints: dict[str, EndpointConfig] = {}

@@ -1,0 +1,225 @@
+"""Run a recipe: its steps in order, none twice, all of it resumable; or say what would run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from llmlabel.io import fingerprint, read_table
+from llmlabel.llm import RecordedClient, plan_requests
+from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep
+from llmlabel.recipe.load import Recipe
+from llmlabel.recipe.steps import KINDS, Context, Observer
+from llmlabel.recipe.steps.aggregate import make_model
+from llmlabel.recipe.steps.ask import answers_cache, make_client, make_requests
+from llmlabel.recipe.steps.label import build_lfs
+from llmlabel.recipe.steps.load import load_split
+from llmlabel.recipe.store import RunFolder, StepFolder
+
+__all__ = ["PlannedStep", "check", "plan", "run"]
+
+
+class Quiet:
+    """An observer that says nothing."""
+
+    def started(self, step: str) -> None:
+        """Do nothing."""
+
+    def progressed(self, step: str, done: int, total: int) -> None:
+        """Do nothing."""
+
+    def finished(self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """What a run would do for one step.
+
+    Parameters
+    ----------
+    name, folder
+        The step, and where its results are or would be.
+    done
+        Whether it has run already.
+    calls
+        For ``ask`` steps: how many calls in all (``total``), how many of those
+        differ (``distinct``), are ``cached``, and would be sent (``to_ask``).
+    recorded
+        Whether the calls are answered from a recording, at no cost.
+    """
+
+    name: str
+    folder: Path
+    done: bool
+    calls: Mapping[str, int] | None = None
+    recorded: bool = False
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step with all that its key depends on."""
+
+    kind: str
+    config: Any
+    folder: StepFolder
+    inputs: Mapping[str, StepFolder]
+
+
+def check(recipe: Recipe) -> None:
+    """Check all that can be checked before anything runs or is paid for.
+
+    Raises
+    ------
+    ConfigError
+        A class, prompt, answer field, endpoint, model or parameter that does
+        not exist; with file and line.
+    """
+    build_lfs(recipe, recipe.folder)
+    for at, config in enumerate(recipe.config.steps):
+        if isinstance(config, AggregateStep):
+            recipe.located(lambda c=config: make_model(c.model, c.params), "steps", at)
+
+
+def run(
+    recipe: Recipe, out: str | Path | None = None, *, observer: Observer | None = None,
+    until: str | None = None,
+) -> Path:
+    """Run a recipe's steps; those whose results are there already are not run again.
+
+    Parameters
+    ----------
+    recipe
+        From `load_recipe`.
+    out
+        The run folder; by default ``runs/<recipe>``.
+    observer
+        Who is told how it goes.
+    until
+        The last step to run, by name.
+
+    Returns
+    -------
+    The run folder.
+
+    Raises
+    ------
+    LLMLabelError
+        Something is wrong with the recipe, the data or a model's endpoint. What
+        was done before stays done.
+    """
+    watcher = observer or Quiet()
+    check(recipe)
+    folder = RunFolder(Path(out) if out is not None else default_out(recipe))
+    done: dict[str, StepFolder] = {}
+    for step in _steps(recipe, folder):
+        _run_step(recipe, step, watcher)
+        done[step.folder.name] = step.folder
+        # After each step, so that a report of a stopped run shows what there is.
+        folder.write_index(_described(recipe), done)
+        if until is not None and step.kind == until:
+            break
+    return folder.path
+
+
+def plan(recipe: Recipe, out: str | Path | None = None) -> list[PlannedStep]:
+    """Say what `run` would do: which steps, how many calls, how many of those cached.
+
+    Nothing is written and nothing is sent.
+
+    Raises
+    ------
+    LLMLabelError
+        The same errors of recipe and data that `run` would meet.
+    """
+    check(recipe)
+    folder = RunFolder(Path(out) if out is not None else default_out(recipe))
+    planned = []
+    tables: dict[str, pa.Table] = {}
+    for step in _steps(recipe, folder):
+        calls, recorded = None, False
+        if isinstance(step.config, AskStep) and not step.folder.done:
+            tables = tables or _tables(recipe, step.inputs["load"])
+            calls, recorded = _count_calls(step.config, recipe, tables)
+        planned.append(
+            PlannedStep(step.folder.name, step.folder.path, step.folder.done, calls, recorded)
+        )
+    return planned
+
+
+def default_out(recipe: Recipe) -> Path:
+    """Return where a recipe's run goes unless told otherwise."""
+    return Path("runs") / recipe.name
+
+
+def _tables(recipe: Recipe, load: StepFolder) -> dict[str, pa.Table]:
+    splits = [s for s in SPLITS if getattr(recipe.config.data, s) is not None]
+    if load.done:
+        return {s: read_table(load.path / f"rows.{s}.parquet") for s in splits}
+    return {s: load_split(recipe, s)[0] for s in splits}
+
+
+def _count_calls(
+    config: AskStep, recipe: Recipe, tables: Mapping[str, pa.Table]
+) -> tuple[Mapping[str, int], bool]:
+    asked = [request for _, request in make_requests(config, recipe, tables)]
+    client, _ = make_client(config, recipe)
+    recorded = isinstance(client, RecordedClient)
+    opened: AbstractContextManager[Any] = nullcontext() if recorded else answers_cache()
+    with opened as cache:
+        return plan_requests(asked, client.provider, cache), recorded
+
+
+def _steps(recipe: Recipe, folder: RunFolder) -> list[_Step]:
+    """Return the steps in order, each folder named by what goes into it."""
+    steps: list[_Step] = []
+    found: dict[str, StepFolder] = {}
+    for config in [None, *recipe.config.steps]:  # reading the rows comes first
+        kind = "load" if config is None else config.step
+        name = f"ask-{config.prompt_name}" if isinstance(config, AskStep) else kind
+        definition = KINDS[kind]
+        inputs = {n: found[n] for n in definition.uses(config, tuple(found)) if n in found}
+        key = fingerprint(
+            {
+                "step": kind,
+                "version": definition.version,
+                "config": None if config is None else config.model_dump(mode="json"),
+                "seed": recipe.config.seed,
+                "inputs": {n: s.key for n, s in inputs.items()},
+                "external": definition.external(config, recipe),
+            }
+        )
+        found[name] = folder.step(name, key)
+        steps.append(_Step(kind, config, found[name], inputs))
+    return steps
+
+
+def _run_step(recipe: Recipe, step: _Step, observer: Observer) -> None:
+    if step.folder.done:
+        observer.finished(step.folder.name, step.folder.facts, 0.0, reused=True)
+        return
+    observer.started(step.folder.name)
+    step.folder.start()
+    started = time.perf_counter()
+    context = Context(recipe, step.config, step.folder, step.inputs, observer)
+    facts = KINDS[step.kind].run(context)
+    seconds = time.perf_counter() - started
+    step.folder.finish(facts, seconds)
+    observer.finished(step.folder.name, facts, seconds, reused=False)
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "description": recipe.config.description,
+        "file": str(recipe.file.resolve()),
+        "fingerprint": recipe.fingerprint,
+        "task": recipe.task.as_dict(),
+        "seed": recipe.config.seed,
+    }

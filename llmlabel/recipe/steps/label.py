@@ -1,0 +1,101 @@
+"""Let every labeling function vote on every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from llmlabel.io import fingerprint_path
+from llmlabel.lf import EMBEDDING, LF, answer_column, apply
+from llmlabel.recipe.config import AskStep, LabelStep
+from llmlabel.recipe.lfs import Builder, NearestSpec, PythonSpec, build_lf
+from llmlabel.recipe.load import Recipe
+from llmlabel.recipe.steps.ask import answer_fields, answers
+from llmlabel.recipe.steps.base import Context, StepKind
+from llmlabel.recipe.steps.embed import StepEncoder, step_vectors
+from llmlabel.recipe.store import write_json
+
+__all__ = ["KIND", "batch", "build_lfs"]
+
+
+def build_lfs(recipe: Recipe, embed_folder: Path) -> list[LF]:
+    """Make the recipe's labeling functions, saying file and line of one that is wrong.
+
+    Parameters
+    ----------
+    recipe
+        With a step ``label``.
+    embed_folder
+        Of the step ``embed``. It is opened at the first vote, so that a recipe
+        can be checked before anything has run.
+    """
+    steps = recipe.config.steps
+    asks = {s.prompt_name: s for s in steps if isinstance(s, AskStep)}
+    builder = Builder(
+        task=recipe.task,
+        folder=recipe.folder,
+        fields={name: answer_fields(config, recipe) for name, config in asks.items()},
+        encoder=StepEncoder(embed_folder) if any(s.step == "embed" for s in steps) else None,
+    )
+    lfs = []
+    for at, step in enumerate(steps):
+        if isinstance(step, LabelStep):
+            for i, spec in enumerate(step.lfs):
+                made = recipe.located(partial(build_lf, spec, builder), "steps", at, "lfs", i)
+                lfs.append(made)
+    return lfs
+
+
+def batch(context: Context, split: str) -> dict[str, Sequence[Any]]:
+    """Return a split's columns with all that earlier steps made of them."""
+    rows = context.rows(split)
+    columns: dict[str, Sequence[Any]] = {c: rows[c].to_pylist() for c in rows.column_names}
+    if "embed" in context.inputs:
+        columns[EMBEDDING] = step_vectors(context.input("embed"), split)
+    for prompt, folder in context.asked().items():
+        columns[answer_column(prompt)] = answers(folder, columns["id"])
+    columns.setdefault("text", context.texts(split))
+    return columns
+
+
+def _run(context: Context) -> Mapping[str, Any]:
+    lfs = build_lfs(context.recipe, context.folder_of("embed"))
+    columns = {split: batch(context, split) for split in context.splits}
+    total, done = sum(len(c["id"]) for c in columns.values()), 0
+    facts: dict[str, Any] = {"lfs": len(lfs), "covered": {}}
+    for split, data in columns.items():
+        votes = apply(
+            lfs,
+            data,
+            context.recipe.task,
+            batch_size=context.config.batch_size,
+            on_progress=lambda n, _, before=done: context.progress(before + n, total),
+        )
+        done += len(votes)
+        votes.save(context.folder.path / f"votes.{split}.npz")
+        facts["covered"][split] = int(votes.covered().sum())
+    write_json(
+        [{"name": lf.name, "kind": lf.kind, "labels": list(lf.labels or ())} for lf in lfs],
+        context.folder.path / "lfs.json",
+    )
+    return facts
+
+
+def _uses(config: LabelStep, before: Sequence[str]) -> Sequence[str]:
+    prompts = {f"ask-{spec.prompt}" for spec in config.lfs if spec.lf == "answer"}
+    embeds = {"embed"} if any(isinstance(spec, NearestSpec) for spec in config.lfs) else set()
+    return [name for name in before if name == "load" or name in prompts | embeds]
+
+
+def _external(config: LabelStep, recipe: Recipe) -> Mapping[str, Any]:
+    files = [s.function.partition(":")[0] for s in config.lfs if isinstance(s, PythonSpec)]
+    paths = {f: recipe.resolve(f) for f in files if f.endswith(".py")}
+    return {
+        "task": recipe.task.as_dict(),
+        **{name: fingerprint_path(path) for name, path in paths.items() if path.is_file()},
+    }
+
+
+KIND = StepKind(version=1, run=_run, uses=_uses, external=_external)
