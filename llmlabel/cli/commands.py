@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from llmlabel.cli.terminal import console, percent, run_display, table, warnings_as_lines
-from llmlabel.errors import ConfigError, DataError
+from llmlabel.errors import ConfigError
 from llmlabel.recipe import Recipe, load_recipe, plan, run
-from llmlabel.recipe.results import Results, lf_summary
+from llmlabel.report import Results
 
 __all__ = [
     "analyze_command",
@@ -45,23 +46,26 @@ def plan_command(name: str, out: Path | None, config: Path | None, *, as_json: b
         steps = plan(recipe, out)
     if as_json:
         listed = [
-            {"step": s.name, "done": s.done, "calls": s.calls, "recorded": s.recorded} for s in steps
+            {
+                "step": s.name,
+                "done": s.done,
+                "calls": asdict(s.calls) if s.calls else None,
+                "recorded": s.recorded,
+            }
+            for s in steps
         ]
         typer.echo(json.dumps({"recipe": recipe.name, "steps": listed}, indent=2))
         return
-    rows = []
-    for s in steps:
-        calls = s.calls or {}
-        to_ask = f"{calls['to_ask']}{' (recorded)' if s.recorded else ''}" if calls else ""
-        rows.append(
-            [
-                s.name,
-                "kept" if s.done else "will run",
-                str(calls.get("total", "")),
-                str(calls.get("cached", "")),
-                to_ask,
-            ]
-        )
+    rows = [
+        [
+            s.name,
+            "kept" if s.done else "will run",
+            str(s.calls.total) if s.calls else "",
+            str(s.calls.cached) if s.calls else "",
+            f"{s.calls.to_ask}{' (recorded)' if s.recorded else ''}" if s.calls else "",
+        ]
+        for s in steps
+    ]
     columns = ["step", "state", "LLM calls", "cached", "to ask"]
     table(f"Plan for {recipe.name}", columns, rows, left=["step", "state"])
 
@@ -75,7 +79,7 @@ def analyze_command(
         recipe: Recipe = load_recipe(name, config=config)
         with warnings_as_lines(), run_display() as display:
             folder = run(recipe, out, observer=display, until="aggregate")
-    found = lf_summary(Results.read(folder), split)
+    found = Results.read(folder).lf_summary(split)
     if as_json:
         typer.echo(json.dumps(found.to_table().to_pylist(), indent=2))
         return
@@ -125,7 +129,7 @@ def init_command(name: str, folder: Path) -> None:
 
 
 def _show_results(results: Results) -> None:
-    for split in results.measured():
+    for split, measured in results.evaluation().items():
         rows = [
             [
                 r["name"],
@@ -135,12 +139,13 @@ def _show_results(results: Results) -> None:
                 percent(r.get("coverage")),
                 percent(r.get("ece")),
             ]
-            for r in results.comparison(split)
+            for r in measured
         ]
         columns = ["who labels", "rows", "accuracy %", "macro-F1 %", "coverage %", "ECE %"]
         table(f"{split}: measured on gold labels (95 % intervals)", columns, rows, left=["who labels"])
-    if results.report is not None:
-        console.print(f"report: {results.report}", highlight=False)
+    page = results.folder / "report.html"
+    if page.is_file():
+        console.print(f"report: {page}", highlight=False)
     if results.student is not None:
         console.print(f"student: {results.student}", highlight=False)
 
@@ -166,8 +171,3 @@ def _show_lfs(rows: list[dict[str, Any]], split: str) -> None:
     titles = [f"{c} %" if c in shares else c for c in columns]
     table(f"Labeling functions on {split}", titles, shown, left=["name", "Polarity"])
 
-
-def check_file(path: Path) -> None:
-    """Say that a file is missing before anything heavy is loaded."""
-    if not path.exists():
-        raise DataError("no such file", file=path)

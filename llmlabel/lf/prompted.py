@@ -18,6 +18,7 @@ from llmlabel.llm import (
     Response,
     complete_all,
     parse_answer,
+    row_text,
 )
 from llmlabel.schema import Task
 
@@ -38,7 +39,7 @@ def requests(
     out = []
     for i in range(n):
         row = {name: values[i] for name, values in batch.items()}
-        text = "\n\n".join(str(row[c]) for c in task.text if row.get(c))
+        text = row_text(task, row)
         out.append(
             template.request(task, row, text, custom_id=str(ids[i]), model=model, params=params)
         )
@@ -135,4 +136,4 @@ def _parsed(result: Response | Failure, schema: Mapping[str, Any]) -> dict[str, 
             retryable=result.retryable,
         )
     parsed = parse_answer(result.text, schema)
-    return None if isinstance(parsed, InvalidAnswer) else dict(parsed)
+    return None if isinstance(parsed, InvalidAnswer) else parsed

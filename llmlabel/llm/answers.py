@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -119,7 +118,7 @@ class InvalidAnswer:
 def parse_answer(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | InvalidAnswer:
     """Read the answer out of what a model wrote.
 
-    The JSON object may stand in a code fence, behind a ``<think>`` block or
+    The JSON object may stand in a code fence, behind a model's thoughts (``</think>``) or
     between prose. Strings of an ``enum`` are matched exactly, else without
     regard to case. Fields that nobody asked for are left out. Where the text
     holds several objects that follow the schema and differ, none is chosen.
@@ -144,7 +143,7 @@ def parse_answer(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | Inval
     "label: expected one of HAM, SPAM, got 'EGGS'"
     """
     try:
-        found = list(_objects(_THOUGHTS.sub("", text)))
+        found = list(_objects(text.rpartition("</think>")[2]))
     except _UnreadableError as error:
         return InvalidAnswer(str(error), text)
     if not found:
@@ -171,7 +170,6 @@ def check_answer(value: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[st
     return out
 
 
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 _MAX_OBJECTS: Final = 100
 
 
@@ -197,7 +195,9 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             if isinstance(error, _UnreadableError):
                 raise
-            raise _UnreadableError("the JSON object is nested too deep or a number too long") from None
+            raise _UnreadableError(
+                "the JSON object is nested too deep or a number too long"
+            ) from None
         at = text.find("{", end)
     raise _UnreadableError(f"more than {_MAX_OBJECTS} JSON objects")
 

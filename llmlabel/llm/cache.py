@@ -146,7 +146,7 @@ class Cache:
                 if self._connection is None:
                     self._connection = _open(self.path)
                 yield self._connection
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 raise DataError(f"the answer cache failed: {error}", file=self.path) from error
 
 

@@ -198,13 +198,18 @@ class _Keeper:
         self._pending[key] = result
         async with self._lock:
             group, self._pending = self._pending, {}
-            if group:  # else another's commit has taken ours along
+            if not group:  # another's commit has taken ours along
+                return
+            try:
                 await asyncio.to_thread(self._commit, group)
-                for committed, response in group.items():
-                    self._board.post(committed, response)
+            except BaseException:  # cancelled perhaps before the thread had begun
+                self._pending = {**group, **self._pending}
+                raise
+            for committed, response in group.items():
+                self._board.post(committed, response)
 
     def flush(self) -> None:
-        """Commit what is left when a run ends early."""
+        """Commit what is left when a run ends early; what is there already stays."""
         self._commit(self._pending)
 
     def _commit(self, group: Mapping[str, Response]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from llmlabel.io import fingerprint, read_table
-from llmlabel.llm import RecordedClient, plan_requests
+from llmlabel.llm import RecordedClient, RequestPlan, plan_requests
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
@@ -20,7 +20,8 @@ from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.ask import answers_cache, make_client, make_requests
 from llmlabel.recipe.steps.label import build_lfs
 from llmlabel.recipe.steps.load import load_split
-from llmlabel.recipe.store import RunFolder, StepFolder
+from llmlabel.recipe.steps.report import PAGE
+from llmlabel.io.runs import RunFolder, StepFolder
 
 __all__ = ["PlannedStep", "check", "plan", "run"]
 
@@ -49,8 +50,7 @@ class PlannedStep:
     done
         Whether it has run already.
     calls
-        For ``ask`` steps: how many calls in all (``total``), how many of those
-        differ (``distinct``), are ``cached``, and would be sent (``to_ask``).
+        For ``ask`` steps that have not run: how many calls.
     recorded
         Whether the calls are answered from a recording, at no cost.
     """
@@ -58,7 +58,7 @@ class PlannedStep:
     name: str
     folder: Path
     done: bool
-    calls: Mapping[str, int] | None = None
+    calls: RequestPlan | None = None
     recorded: bool = False
 
 
@@ -123,6 +123,8 @@ def run(
         done[step.folder.name] = step.folder
         # After each step, so that a report of a stopped run shows what there is.
         folder.write_index(_described(recipe), done)
+        if step.kind == "report":  # where a person looks for it
+            shutil.copyfile(step.folder.path / PAGE, folder.path / PAGE)
         if until is not None and step.kind == until:
             break
     return folder.path
@@ -167,13 +169,11 @@ def _tables(recipe: Recipe, load: StepFolder) -> dict[str, pa.Table]:
 
 def _count_calls(
     config: AskStep, recipe: Recipe, tables: Mapping[str, pa.Table]
-) -> tuple[Mapping[str, int], bool]:
+) -> tuple[RequestPlan, bool]:
     asked = [request for _, request in make_requests(config, recipe, tables)]
     client, _ = make_client(config, recipe)
-    recorded = isinstance(client, RecordedClient)
-    opened: AbstractContextManager[Any] = nullcontext() if recorded else answers_cache()
-    with opened as cache:
-        return plan_requests(asked, client.provider, cache), recorded
+    with answers_cache() as cache:
+        return plan_requests(asked, client.provider, cache), isinstance(client, RecordedClient)
 
 
 def _steps(recipe: Recipe, folder: RunFolder) -> list[_Step]:

@@ -12,7 +12,7 @@ from llmlabel.errors import ConfigError
 from llmlabel.io import write_table
 from llmlabel.labelmodel import LabelSet, MajorityVote
 from llmlabel.recipe.steps.base import Context, StepKind
-from llmlabel.recipe.store import write_json
+from llmlabel.io.runs import write_json
 from llmlabel.votes import VoteMatrix
 
 __all__ = ["KIND", "make_model"]

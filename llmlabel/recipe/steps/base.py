@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from llmlabel.errors import ConfigError
 from llmlabel.io import read_table
+from llmlabel.llm import row_text
 from llmlabel.recipe.config import SPLITS
 from llmlabel.recipe.load import Recipe
-from llmlabel.recipe.store import StepFolder
+from llmlabel.io.runs import StepFolder
 
 __all__ = ["Context", "Observer", "StepKind", "file_prints"]
 
@@ -65,6 +66,11 @@ class Context:
             raise ConfigError(f"the step {self.folder.name!r} needs a step {name!r} before it")
         return self.inputs[name].path
 
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the whole run."""
+        return self.folder.path.parents[1]
+
     def folder_of(self, name: str) -> Path:
         """Return an earlier step's folder, or where it would be if there were one."""
         return self.inputs[name].path if name in self.inputs else self.folder.path / name
@@ -84,8 +90,8 @@ class Context:
 
     def texts(self, split: str) -> list[str]:
         """Return a split's texts, several text columns joined by a blank line."""
-        columns = [self.rows(split)[c].to_pylist() for c in self.recipe.task.text]
-        return ["\n\n".join(t for t in parts if t) for parts in zip(*columns, strict=True)]
+        task = self.recipe.task
+        return [row_text(task, row) for row in self.rows(split).select(task.text).to_pylist()]
 
 
 @dataclass(frozen=True)

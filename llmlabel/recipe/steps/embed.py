@@ -14,7 +14,7 @@ import numpy.typing as npt
 from llmlabel.embed import Encoder, embed, load_encoder
 from llmlabel.io import atomic_write, cache_dir
 from llmlabel.recipe.steps.base import Context, StepKind
-from llmlabel.recipe.store import read_json, write_json
+from llmlabel.io.runs import read_json, write_json
 
 __all__ = ["KIND", "StepEncoder", "step_encoder", "step_vectors"]
 

@@ -15,7 +15,7 @@ from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.ask import answer_fields, answers
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.embed import StepEncoder, step_vectors
-from llmlabel.recipe.store import write_json
+from llmlabel.io.runs import write_json
 
 __all__ = ["KIND", "batch", "build_lfs"]
 

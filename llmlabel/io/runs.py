@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmlabel.errors import ConfigError
-from llmlabel.io import atomic_write
+from llmlabel.io.files import atomic_write
 
 __all__ = ["RunFolder", "StepFolder", "read_json", "write_json"]
 

@@ -1,0 +1,204 @@
+"""Measure everything against gold labels, each claim beside its baselines.
+
+The only step that reads gold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmlabel.errors import UnknownNameError
+from llmlabel.evaluate import evaluate
+from llmlabel.io.runs import write_json
+from llmlabel.labelmodel import MajorityVote
+from llmlabel.lf import evidence
+from llmlabel.recipe.config import SPLITS, AggregateStep
+from llmlabel.recipe.steps.aggregate import make_model
+from llmlabel.recipe.steps.base import Context, StepKind
+from llmlabel.recipe.steps.distill import predict, train
+from llmlabel.recipe.steps.label import batch, build_lfs
+from llmlabel.report import Results
+from llmlabel.schema import ABSTAIN
+from llmlabel.votes import VoteMatrix
+
+__all__ = ["KIND"]
+
+Probabilities = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Somebody who labels: probabilities, and the rows on which they say something."""
+
+    key: str
+    name: str
+    probabilities: Probabilities
+    covered: Mask
+    rows: Mask
+    note: str = ""
+
+
+def _run(context: Context) -> Mapping[str, Any]:
+    results = Results(context.run_folder, {"task": context.recipe.task.as_dict()}, context.inputs)
+    gold = {s: g for s in context.splits if (g := results.gold(s)) is not None}
+    gold_student = None
+    if "train" in gold and "distill" in context.inputs and context.config.gold_student:
+        gold_student = _train_on_gold(context, gold["train"])
+    found: dict[str, list[dict[str, Any]]] = {}
+    for split in [s for s in SPLITS if s in gold]:
+        measured = gold[split] != ABSTAIN
+        found[split] = []
+        for c in _candidates(context, results, split, gold_student):
+            rows = c.rows & measured
+            if rows.any():
+                found[split].append(_measure(c, gold[split], rows, context))
+    write_json(found, context.folder.path / "evaluation.json")
+    write_json(_contested(context, results, gold), context.folder.path / "contested.json")
+    return {"measured": {s: int((g != ABSTAIN).sum()) for s, g in gold.items()}}
+
+
+def _measure(
+    c: _Candidate, gold: npt.NDArray[np.int64], rows: Mask, context: Context
+) -> dict[str, Any]:
+    result = evaluate(
+        gold[rows], c.probabilities[rows], covered=c.covered[rows], seed=context.recipe.config.seed
+    )
+    return {"key": c.key, "name": c.name, "note": c.note, **result.as_dict()}
+
+
+def _candidates(
+    context: Context, results: Results, split: str, gold_student: Any
+) -> list[_Candidate]:
+    """Everyone who labels this split, from the cheapest to the dearest."""
+    votes, train_votes = results.votes(split), results.votes("train")
+    everywhere = np.ones(len(votes), bool)
+    prompted = {lf["name"] for lf in results.lf_kinds() if lf["kind"] == "prompt"}
+    plain = [name for name in votes.lf_names if name not in prompted]
+    out: list[_Candidate] = []
+    if prompted and plain:
+        out += _heuristics_alone(context, votes.select(plain), train_votes.select(plain), everywhere)
+        out += _llm_alone(context, results, votes, split)
+    for of, key, name in (
+        ("majority", "majority_vote", "majority vote, all LFs"),
+        ("labels", "label_model", "label model, all LFs"),
+    ):
+        labels = results.labels(split, of=of)
+        out.append(_Candidate(key, name, labels.probabilities, labels.covered, everywhere))
+    if "distill" in context.inputs:
+        said = results.labels(split, of="predictions")
+        note = "The student saw the training texts, not their gold labels." if split == "train" else ""
+        out.append(
+            _Candidate("student", "student on label model", said.probabilities, everywhere, everywhere, note)
+        )
+    if gold_student is not None and split != "train":
+        found = predict(gold_student, context, split)
+        out.append(_Candidate("student_gold", "student on gold", found, everywhere, everywhere))
+    return out
+
+
+def _heuristics_alone(
+    context: Context, votes: VoteMatrix, train_votes: VoteMatrix, everywhere: Mask
+) -> list[_Candidate]:
+    aggregate = next(s for s in context.recipe.config.steps if isinstance(s, AggregateStep))
+    models = (
+        ("heuristics_majority_vote", "majority vote, no LLM", MajorityVote()),
+        ("heuristics_label_model", "label model, no LLM", make_model(aggregate.model, aggregate.params)),
+    )
+    return [
+        _Candidate(
+            key, name, model.fit(train_votes).predict_proba(votes), votes.covered(), everywhere
+        )
+        for key, name, model in models
+    ]
+
+
+def _llm_alone(
+    context: Context, results: Results, votes: VoteMatrix, split: str
+) -> list[_Candidate]:
+    """The LLM's own label, on the rows it was asked about."""
+    lfs = {lf["name"]: lf for lf in results.lf_kinds()}
+    name = context.config.llm
+    if name is None:  # the prompted LF that names most classes
+        prompted = [lf for lf in lfs.values() if lf["kind"] == "prompt"]
+        name = max(prompted, key=lambda lf: len(lf["labels"]))["name"]
+    if name not in lfs:
+        raise UnknownNameError("labeling function", name, lfs, where="step 'evaluate', key 'llm'")
+    said = votes[name]
+    asked = _asked(context, results, split)
+    if not asked.any():
+        return []
+    k = len(votes.classes)
+    hard = np.where(said[:, None] == np.arange(k), 1.0, 0.0)
+    hard[said == ABSTAIN] = 1 / k
+    note = "" if asked.all() else f"The LLM alone is measured on the {int(asked.sum())} rows it was asked about."
+    return [_Candidate("llm_alone", "LLM alone", hard, said != ABSTAIN, asked, note)]
+
+
+def _asked(context: Context, results: Results, split: str) -> Mask:
+    """Return which rows of a split any prompt was asked about."""
+    from llmlabel.io import read_table
+
+    ids = results.rows(split)["id"].to_pylist()
+    asked: set[str] = set()
+    for folder in context.asked().values():
+        asked |= set(read_table(folder / "answers.parquet", allow_empty=True)["id"].to_pylist())
+    return np.array([i in asked for i in ids], bool)
+
+
+def _train_on_gold(context: Context, gold: npt.NDArray[np.int64]) -> Any:
+    rows = np.flatnonzero(gold != ABSTAIN)
+    targets = np.eye(context.recipe.task.n_classes)[gold[rows]]
+    tfidf = next((s.tfidf for s in context.recipe.config.steps if s.step == "distill"), True)
+    return train(context, rows, targets, tfidf=tfidf)
+
+
+def _contested(
+    context: Context, results: Results, gold: Mapping[str, npt.NDArray[np.int64]]
+) -> list[dict[str, Any]]:
+    """The training rows whose votes pull apart most, each with who said what and why."""
+    votes, labels = results.votes("train"), results.labels("train")
+    order = _by_conflict(votes, labels.probabilities)[: context.config.contested]
+    if not order:
+        return []
+    lfs = build_lfs(context.recipe, context.folder_of("embed"))
+    columns, texts = batch(context, "train"), context.texts("train")
+    names = context.recipe.task.names
+    student = results.labels("train", of="predictions") if "distill" in context.inputs else None
+    out = []
+    for i in order:
+        row = {name: column[i] for name, column in columns.items()}
+        known = gold.get("train")
+        out.append(
+            {
+                "id": columns["id"][i],
+                "text": texts[i],
+                "label": names[int(labels.probabilities[i].argmax())],
+                "confidence": float(labels.confidence[i]),
+                "probabilities": dict(zip(names, map(float, labels.probabilities[i]), strict=True)),
+                "gold": None if known is None or known[i] == ABSTAIN else names[known[i]],
+                "student": None if student is None else names[int(student.probabilities[i].argmax())],
+                "votes": evidence(lfs, row, context.recipe.task),
+            }
+        )
+    return out
+
+
+def _by_conflict(votes: VoteMatrix, probabilities: Probabilities) -> list[int]:
+    """Rows with votes for several classes, the least decided first."""
+    k = len(votes.classes)
+    counts = np.stack([(votes.votes == c).sum(axis=1) for c in range(k)], axis=1)
+    clash = np.flatnonzero((counts > 0).sum(axis=1) > 1)
+    p = np.clip(probabilities[clash], 1e-12, 1)
+    entropy = -(p * np.log(p)).sum(axis=1)
+    return [int(i) for i in clash[np.argsort(-entropy, kind="stable")]]
+
+
+
+
+KIND = StepKind(version=1, run=_run)

@@ -1,0 +1,361 @@
+"""One page for a run: what went in, who labels how well, and who said what about which row."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from llmlabel.analysis import conflicts
+from llmlabel.io.runs import read_json
+from llmlabel.report import charts
+from llmlabel.report.results import Results
+
+__all__ = ["build"]
+
+SURE = 0.9
+
+
+def build(folder: str | Path) -> str:
+    """Return the report of a run as one HTML text that loads nothing from elsewhere.
+
+    Parameters
+    ----------
+    folder
+        A run folder whose votes have been aggregated.
+
+    Raises
+    ------
+    ConfigError
+        The folder is no run, or has no labels yet.
+    """
+    results = Results.read(folder)
+    results.path("aggregate", "model.json")  # says it where there are no labels yet
+    style = _resource("style.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(_resource("template.html.j2"))
+    return template.render(
+        **_context(results),
+        style=Markup(style),  # noqa: S704 - our own file
+        style_hash=f"sha256-{digest}",
+        version=version("llmlabel"),
+    )
+
+
+def _resource(name: str) -> str:
+    return files("llmlabel.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _context(results: Results) -> dict[str, Any]:
+    measured = _measured_split(results)
+    context = {
+        "recipe": results.recipe,
+        "tiles": _tiles(results, measured),
+        "warnings": _warnings(results),
+        "funnel": charts.funnel(_funnel(results)),
+        "parts": _parts(results, measured),
+        "evaluation": [_evaluation(s, rows) for s, rows in _ordered(results, measured)],
+        "lf_split": "train",
+        "measured_split": measured,
+        **_lf_table(results),
+        "conflict_map": _conflict_map(results),
+        "confidence": _confidence(results),
+        "reliability": _reliability(results, measured),
+        "confusion": _confusion(results, measured),
+        "contested": [_contested(c) for c in results.contested()],
+        "steps": _steps(results),
+    }
+    context["sections"] = _sections(context)
+    return context
+
+
+def _measured_split(results: Results) -> str | None:
+    """The split whose figures are the ones to look at: test, else valid, else train."""
+    found = results.evaluation()
+    return next((s for s in ("test", "valid", "train") if s in found), None)
+
+
+def _ordered(results: Results, measured: str | None) -> list[tuple[str, Any]]:
+    return sorted(results.evaluation().items(), key=lambda item: item[0] != measured)
+
+
+def _row(results: Results, split: str | None, key: str) -> Mapping[str, Any] | None:
+    rows = results.evaluation().get(split, []) if split else []
+    return next((r for r in rows if r["key"] == key), None)
+
+
+def _tiles(results: Results, measured: str | None) -> list[dict[str, str]]:
+    labels = results.labels("train")
+    tiles = [
+        {"name": "rows", "value": f"{len(labels.ids):,}", "note": f"{len(results.classes)} classes"},
+        {
+            "name": "with votes",
+            "value": _percent(labels.covered.mean(), 1),
+            "note": f"{results.facts('label')['lfs']} labeling functions",
+        },
+    ]
+    asked = _asked(results)
+    if asked:
+        total = sum(asked.values())
+        tiles.append(
+            {
+                "name": "LLM answers",
+                "value": f"{total:,}",
+                "note": ", ".join(f"{n} {s}" for s, n in asked.items()),
+            }
+        )
+    for key, name in (("label_model", "label model"), ("student", "student")):
+        row = _row(results, measured, key)
+        if row is not None:
+            low, high = row["accuracy"]["low"], row["accuracy"]["high"]
+            note = f"accuracy on {measured}, {_percent(low, 1)} to {_percent(high, 1)}"
+            tiles.append({"name": name, "value": _percent(row["accuracy"]["value"], 1), "note": note})
+    return tiles
+
+
+def _asked(results: Results) -> dict[str, int]:
+    asked: dict[str, int] = {}
+    for name in results.steps:
+        if name.startswith("ask-"):
+            for split, count in results.facts(name)["asked"].items():
+                asked[split] = asked.get(split, 0) + count
+    return asked
+
+
+def _warnings(results: Results) -> list[str]:
+    out = []
+    for name in results.steps:
+        if not name.startswith("ask-"):
+            continue
+        facts = results.facts(name)
+        if facts["failed"]:
+            out.append(f"{facts['failed']} calls of {name} failed for good; those rows got no vote from it.")
+        if facts["invalid"]:
+            out.append(
+                f"{facts['invalid']} answers of {name} were outside the schema; "
+                "they count as no vote, not as an abstain."
+            )
+        if facts["recorded"]:
+            out.append(f"{name}: the answers are recorded ones; no LLM was called in this run.")
+    if results.facts("aggregate").get("converged") is False:
+        out.append("The label model stopped before it converged.")
+    return out
+
+
+def _funnel(results: Results) -> list[tuple[str, int, str]]:
+    labels = results.labels("train")
+    n = len(labels.ids)
+    asked = _asked(results).get("train", 0)
+    sure = int((labels.covered & (labels.confidence >= SURE)).sum())
+    steps = [("training rows", n, "")]
+    if asked:
+        steps.append(("asked the LLM", asked, _percent(asked / n) + " of the rows"))
+    steps += [
+        ("with votes", int(labels.covered.sum()), "at least one labeling function"),
+        (f"{SURE:.0%} sure", sure, "label model"),
+    ]
+    if "distill" in results.steps:
+        steps.append(("student trained on", results.facts("distill")["rows"], ""))
+    return steps
+
+
+def _parts(results: Results, measured: str | None) -> str:
+    """Say in a sentence what each part gave, from the measured rows."""
+    names = {
+        "heuristics_majority_vote": "heuristics by majority vote",
+        "llm_alone": "the LLM alone",
+        "label_model": "the label model over all votes",
+        "student": "the student on the label model",
+        "student_gold": "the same student on gold",
+    }
+    said = []
+    for key, name in names.items():
+        row = _row(results, measured, key)
+        if row is not None:
+            said.append(f"{name} {_percent(row['accuracy']['value'], 1)}")
+    return f"Accuracy on {measured}: " + ", ".join(said) + "." if said else ""
+
+
+def _evaluation(split: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    kinds = {"student": "student", "student_gold": "gold", "llm_alone": "llm"}
+    drawn = [
+        charts.Interval(
+            r["name"], r["accuracy"]["value"], r["accuracy"]["low"], r["accuracy"]["high"],
+            kinds.get(r["key"], "weak" if "majority" in r["key"] else "plain"),
+        )
+        for r in rows
+    ]  # fmt: skip
+    notes = {r["note"] for r in rows if r.get("note")}
+    note = "Rows without a vote count as wrong. Ties count by expectation. " + " ".join(sorted(notes))
+    return {
+        "name": split,
+        "note": note.strip(),
+        "chart": charts.intervals(drawn),
+        "rows": [
+            {
+                "name": r["name"],
+                "n": f"{r['n']:,}",
+                "accuracy": _percent(r["accuracy"]["value"], 1),
+                "accuracy_interval": _interval(r["accuracy"]),
+                "f1": _percent(r["macro_f1"]["value"], 1),
+                "f1_interval": _interval(r["macro_f1"]),
+                "coverage": _percent(r["coverage"], 1),
+                "ece": "–" if r["ece"] is None else f"{r['ece']:.3f}",
+            }
+            for r in rows
+        ],
+    }
+
+
+def _lf_table(results: Results) -> dict[str, Any]:
+    kinds = {lf["name"]: lf["kind"] for lf in results.lf_kinds()}
+    rows = []
+    has_gold = results.gold("train") is not None
+    for r in results.lf_summary("train").to_table().to_pylist():
+        empirical, learned = r.get("Emp. Acc."), r.get("Learned Acc.")
+        rows.append(
+            {
+                "name": r["name"],
+                "kind": kinds[r["name"]],
+                "polarity": _polarity(r["Polarity"], len(results.classes)),
+                "coverage": _percent(r["Coverage"], 1),
+                "coverage_bar": charts.bar(r["Coverage"]),
+                "overlaps": _percent(r["Overlaps"], 1),
+                "conflicts": _percent(r["Conflicts"], 1),
+                "conflicts_bar": charts.bar(r["Conflicts"], "weak"),
+                "correct": r.get("Correct"),
+                "incorrect": r.get("Incorrect"),
+                "empirical": _percent(empirical, 1),
+                "empirical_bar": charts.bar(empirical, _good(empirical)),
+                "learned": _percent(learned, 1),
+                "learned_bar": charts.bar(learned, _good(learned)),
+            }
+        )
+    return {"lfs": rows, "has_gold": has_gold}
+
+
+def _polarity(names: Sequence[str], k: int) -> str:
+    if len(names) <= 2:
+        return ", ".join(names)
+    return f"{len(names)} of {k} classes" if len(names) < k else f"all {k} classes"
+
+
+def _good(share: float | None) -> str:
+    return "plain" if share is None or share >= 0.6 else "bad"
+
+
+def _conflict_map(results: Results) -> Markup:
+    votes = results.votes("train")
+    return charts.heat_map(
+        conflicts(votes), votes.lf_names, votes.lf_names, as_percent=True,
+        label="share of rows on which two labeling functions vote differently",
+    )  # fmt: skip
+
+
+def _confidence(results: Results) -> Markup:
+    labels = results.labels("train")
+    sure = labels.confidence[labels.covered]
+    mean = float(sure.mean()) if sure.size else 0.0
+    return charts.histogram(sure, f"histogram of the label model's confidence, mean {mean:.2f}")
+
+
+def _reliability(results: Results, measured: str | None) -> Markup | None:
+    curves = []
+    for key, name, kind in (("label_model", "label model", "plain"), ("student", "student", "student")):
+        row = _row(results, measured, key)
+        if row is not None and row.get("reliability"):
+            c = row["reliability"]
+            curves.append(
+                (name, kind, np.array(c["confidence"]), np.array(c["accuracy"]), np.array(c["count"]))
+            )
+    return charts.reliability(curves) if curves else None
+
+
+def _confusion(results: Results, measured: str | None) -> dict[str, Any] | None:
+    key = "student" if _row(results, measured, "student") else "label_model"
+    row = _row(results, measured, key)
+    if row is None or row.get("confusion") is None:
+        return None
+    matrix = np.array(row["confusion"], float)
+    columns = [*results.classes, "(no vote)"][: matrix.shape[1]]
+    if matrix.shape[1] > len(results.classes) and not matrix[:, -1].any():
+        matrix, columns = matrix[:, :-1], columns[:-1]
+    chart = charts.heat_map(
+        matrix, results.classes, columns, as_percent=False, label=f"confusion matrix of the {row['name']}"
+    )
+    return {"who": row["name"], "chart": chart}
+
+
+def _contested(c: Mapping[str, Any]) -> dict[str, Any]:
+    text = c["text"]
+    ranked = sorted(c["probabilities"].items(), key=lambda item: -item[1])
+    gold = c.get("gold")
+    return {
+        "id": c["id"],
+        "text": text,
+        "short": text[:90] + ("…" if len(text) > 90 else ""),
+        "label": c["label"],
+        "confidence": _percent(c["confidence"]),
+        "gold": gold,
+        "mark": "" if gold is None else ("right" if gold == c["label"] else "wrong"),
+        "student": c.get("student"),
+        "posterior": ", ".join(f"{name} {_percent(p)}" for name, p in ranked[:3]),
+        "votes": [
+            {
+                "lf": v["lf"],
+                "vote": v["vote"],
+                "sure": "" if v["confidence"] is None else _percent(v["confidence"]),
+                "why": v["why"] or "",
+            }
+            for v in c["votes"]
+        ],
+    }
+
+
+def _steps(results: Results) -> list[dict[str, str]]:
+    out = []
+    for name, step in results.steps.items():
+        manifest = read_json(step.path / "manifest.json")
+        facts = ", ".join(f"{k} {_short(v)}" for k, v in manifest["facts"].items() if v is not None)
+        out.append(
+            {"name": name, "seconds": f"{manifest['seconds']:.1f}", "facts": facts, "folder": step.path.name}
+        )
+    return out
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + ")"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [("funnel", "Funnel")]
+    found += [(f"quality-{s['name']}", f"Quality on {s['name']}") for s in context["evaluation"]]
+    found += [("lfs", "Labeling functions"), ("conflicts", "Conflicts"), ("confidence", "Confidence")]
+    if context["confusion"]:
+        found.append(("confusion", "Confusion"))
+    if context["contested"]:
+        found.append(("contested", "Contested rows"))
+    return [*found, ("made", "How it was made")]
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None or value != value else f"{100 * value:.{digits}f} %"
+
+
+def _interval(found: Mapping[str, float | None]) -> str:
+    if found.get("low") is None:
+        return "–"
+    return f"{100 * (found['low'] or 0):.1f} to {100 * (found['high'] or 0):.1f}"
