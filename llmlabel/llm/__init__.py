@@ -9,7 +9,7 @@ from llmlabel.llm.cache import Cache
 from llmlabel.llm.complete import RequestPlan, complete_all, plan_requests
 from llmlabel.llm.prompts import Prompt, load_prompt, parse_prompt, row_text
 from llmlabel.llm.recorded import RecordedClient, write_recorded
-from llmlabel.llm.types import Client, Failure, Message, Request, Response
+from llmlabel.llm.types import Client, Failure, Message, Request, Response, Usage
 
 if TYPE_CHECKING:
     from llmlabel.llm.openai_client import OpenAIClient
@@ -26,6 +26,7 @@ __all__ = [
     "Request",
     "RequestPlan",
     "Response",
+    "Usage",
     "complete_all",
     "load_prompt",
     "parse_answer",

@@ -73,13 +73,15 @@ class RecordedClient:
         Raises
         ------
         RecordedAnswerError
-            There is none, or it answers another prompt or another text.
+            Fatal: there is none, or it answers another prompt or another text.
+            Not fatal: the recording itself holds an error for this row.
         """
         record = self._records.get(request.custom_id)
         if record is None:
             raise RecordedAnswerError(
                 f"no recorded answer for row {request.custom_id!r} in {self.path} "
-                f"({len(self)} answers: {', '.join(list(self._records)[:3])}, ...)"
+                f"({len(self)} answers: {', '.join(list(self._records)[:3])}, ...)",
+                fatal=True,
             )
         where = f"{self.path}:{record.line}"
         if record.error is not None:
@@ -124,7 +126,8 @@ def _check_provenance(request: Request, recorded: Mapping[str, Any], where: str)
     if messages != now:
         raise RecordedAnswerError(
             f"the text of row {request.custom_id!r} is not the one that was recorded "
-            f"(fingerprint {now[:12]}... now, {messages[:12]}... recorded in {where})"
+            f"(fingerprint {now[:12]}... now, {messages[:12]}... recorded in {where})",
+            fatal=True,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self, TypedDict
 from llmlabel.errors import ClientError, ConfigError
 from llmlabel.io import fingerprint
 
-__all__ = ["Client", "Failure", "Message", "Request", "Response", "response_from_body"]
+__all__ = ["Client", "Failure", "Message", "Request", "Response", "Usage", "response_from_body"]
 
 _KEPT_OF_BODY = ("id", "system_fingerprint", "service_tier")
 
@@ -99,6 +99,14 @@ def _plain(name: str, value: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """Tokens of one call."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
 class Response:
     """One answer of a model.
 
@@ -110,8 +118,8 @@ class Response:
         The model that the server says it was; may be more exact than the one asked for.
     finish_reason
         ``stop``, ``length`` (cut off), ...
-    prompt_tokens, completion_tokens
-        What was read and written, where the server counts it.
+    usage
+        Tokens, where the server counts them.
     logprobs
         One mapping per token in OpenAI's form (``token``, ``logprob``,
         ``top_logprobs``), where asked for and given.
@@ -129,8 +137,7 @@ class Response:
     text: str
     model: str
     finish_reason: str = "stop"
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    usage: Usage | None = None
     logprobs: Sequence[Mapping[str, Any]] | None = None
     latency_s: float = 0.0
     created: int = 0
@@ -139,13 +146,15 @@ class Response:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data, without `cached`, which is a fact about a run."""
-        return {k: v for k, v in vars(self).items() if k != "cached"}
+        plain = {k: v for k, v in vars(self).items() if k != "cached"}
+        return {**plain, "usage": None if self.usage is None else vars(self.usage)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, cached: bool = False) -> Response:
         """Make a response of what `as_dict` returned."""
+        usage = None if data.get("usage") is None else Usage(**data["usage"])
         logprobs = None if data.get("logprobs") is None else tuple(data["logprobs"])
-        return cls(**{**data, "logprobs": logprobs}, cached=cached)
+        return cls(**{**data, "usage": usage, "logprobs": logprobs}, cached=cached)
 
 
 @dataclass(frozen=True)
@@ -234,8 +243,7 @@ def response_from_body(body: Any, *, latency_s: float = 0.0) -> Response:
         text=text,
         model=str(body.get("model") or ""),
         finish_reason=str(reason),
-        prompt_tokens=_count(body, "prompt_tokens"),
-        completion_tokens=_count(body, "completion_tokens"),
+        usage=_usage(body.get("usage")),
         logprobs=_logprobs(choice.get("logprobs")),
         latency_s=latency_s,
         created=body["created"] if isinstance(body.get("created"), int) else 0,
@@ -243,10 +251,11 @@ def response_from_body(body: Any, *, latency_s: float = 0.0) -> Response:
     )
 
 
-def _count(body: Mapping[str, Any], name: str) -> int | None:
-    usage = body.get("usage")
-    count = usage.get(name) if isinstance(usage, dict) else None
-    return count if isinstance(count, int) else None
+def _usage(usage: Any) -> Usage | None:
+    try:
+        return Usage(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _logprobs(logprobs: Any) -> tuple[Mapping[str, Any], ...] | None:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from llmlabel.errors import DataError
-from llmlabel.llm import Cache, Response
+from llmlabel.llm import Cache, Response, Usage
 
 WRITER = """
 import sys
@@ -36,7 +36,7 @@ def writer(path, name, n):
 
 def test_an_answer_comes_back_whole_and_marked(cache):
     response = Response(
-        "yes \ud800", "m", "length", 3, 1, ({"token": "yes"},), 0.5, 7, body={"id": "x"}
+        "yes \ud800", "m", "length", Usage(3, 1), ({"token": "yes"},), 0.5, 7, body={"id": "x"}
     )
     cache.put_many({"k": response, "l": Response("no", "m")})
     got = cache.get_many(["k", "unknown"])

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from llmlabel.errors import ClientError
-from llmlabel.llm import Failure, OpenAIClient, Request, Response, complete_all, parse_answer
+from llmlabel.llm import Failure, OpenAIClient, Request, Response, Usage, complete_all, parse_answer
 
 KEY = "sk-test-secret"
 
@@ -39,7 +39,7 @@ def test_an_answer_comes_with_what_it_cost(server):
     server.configure(api_key=KEY, models=["test-model"], latency_s=0.02)
     got = ask(server.client(), question("hello there"))
     assert got.text == "hello there" and got.model == "test-model-2026"
-    assert (got.prompt_tokens, got.completion_tokens) == (2, 2)
+    assert got.usage == Usage(2, 2)
     assert got.finish_reason == "stop" and not got.cached
     assert 0.02 <= got.latency_s < 5 and abs(got.created - time.time()) < 60
     assert got.body == {"id": "chatcmpl-test"}

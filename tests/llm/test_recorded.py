@@ -82,7 +82,7 @@ def test_the_file_is_the_batch_format_and_always_the_same_bytes(file, tmp_path, 
 
 def test_a_row_that_was_not_recorded_is_refused(file, prompt, task):
     with pytest.raises(RecordedAnswerError, match=r"no recorded answer for row 'c' in .*a, b"):
-        ask(RecordedClient(file), request(prompt, task, ROWS[2]))
+        complete_all([request(prompt, task, row) for row in ROWS], RecordedClient(file))
 
 
 def test_a_changed_prompt_is_refused(file, prompt, task):
@@ -105,7 +105,9 @@ def test_another_prompt_is_refused_by_name(file, task):
 
 def test_a_changed_text_is_refused(file, prompt, task):
     with pytest.raises(RecordedAnswerError, match=r"text of row 'a' is not the one .*:1\)"):
-        ask(RecordedClient(file), request(prompt, task, {"id": "a", "text": "Subscribe?"}))
+        complete_all(
+            [request(prompt, task, {"id": "a", "text": "Subscribe?"})], RecordedClient(file)
+        )
 
 
 def test_a_file_without_provenance_is_refused(file, prompt, task):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlabel.errors import ClientError, ConfigError
-from llmlabel.llm import Request, Response
+from llmlabel.llm import Request, Response, Usage
 from llmlabel.llm.types import response_from_body
 
 BASE = Request(
@@ -70,13 +70,13 @@ def test_parameters_must_be_json(bad):
 
 @given(
     st.text(),
-    st.none() | st.integers(0),
+    st.none() | st.builds(Usage, st.integers(0), st.integers(0)),
     st.none() | st.lists(st.fixed_dictionaries({"token": st.text(), "logprob": st.floats(-9, 0)})),
     st.floats(0, 1e6),
 )
-def test_a_response_comes_back_from_its_dict(text, tokens, logprobs, latency):
+def test_a_response_comes_back_from_its_dict(text, usage, logprobs, latency):
     kept = None if logprobs is None else tuple(logprobs)
-    response = Response(text, "m", "stop", tokens, tokens, kept, latency, 12, body={"id": "x"})
+    response = Response(text, "m", "stop", usage, kept, latency, 12, body={"id": "x"})
     again = Response.from_dict(json.loads(json.dumps(response.as_dict())))
     assert again == response
     assert Response.from_dict(response.as_dict(), cached=True).cached
@@ -94,7 +94,7 @@ def body(**message):
 
 def test_response_from_body_keeps_what_matters():
     got = response_from_body(body(), latency_s=0.5)
-    assert got == Response("yes", "m-2026", "stop", 3, 1, None, 0.5, 7, body={"id": "c-1"})
+    assert got == Response("yes", "m-2026", "stop", Usage(3, 1), None, 0.5, 7, body={"id": "c-1"})
 
 
 def test_response_from_body_reads_logprobs():
