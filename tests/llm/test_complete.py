@@ -70,7 +70,7 @@ def texts_of(results):
 # --- order, twins, what is in flight ------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from("abcdef")), st.integers(1, 5), st.sets(st.sampled_from("abcdef")))
 def test_every_request_gets_its_own_result_in_order_and_each_question_is_one_call(
     texts, max_in_flight, failing
