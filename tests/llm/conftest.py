@@ -12,14 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from llmlabel.llm import OpenAIClient, Prompt, parse_prompt
 from llmlabel.schema import Task
-
-# A busy machine is no reason to fail: what is slow is measured elsewhere.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
 
 SERVER = Path(__file__).parent.parent / "servers" / "openai_server.py"
 
