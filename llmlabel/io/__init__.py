@@ -1,6 +1,13 @@
 """Read and write tables, YAML and files, so that nothing is half-written or misread."""
 
-from llmlabel.io.files import append_lines, atomic_write, canonical_json, fingerprint, fingerprint_path
+from llmlabel.io.files import (
+    append_lines,
+    atomic_write,
+    cache_dir,
+    canonical_json,
+    fingerprint,
+    fingerprint_path,
+)
 from llmlabel.io.rows import check_rows
 from llmlabel.io.tables import read_table, write_table
 from llmlabel.io.yamls import Positions, parse_yaml, read_yaml
@@ -9,6 +16,7 @@ __all__ = [
     "Positions",
     "append_lines",
     "atomic_write",
+    "cache_dir",
     "canonical_json",
     "check_rows",
     "fingerprint",

@@ -10,9 +10,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from llmlabel.errors import DataError
 
-__all__ = ["append_lines", "atomic_write", "canonical_json", "fingerprint", "fingerprint_path"]
+__all__ = [
+    "append_lines",
+    "atomic_write",
+    "cache_dir",
+    "canonical_json",
+    "fingerprint",
+    "fingerprint_path",
+]
+
+
+def cache_dir() -> Path:
+    """Return the folder of all caches: ``$LLMLABEL_CACHE``, or the user's cache folder.
+
+    It need not exist yet; who writes into it makes it.
+    """
+    chosen = os.environ.get("LLMLABEL_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("llmlabel"))
 
 
 @contextlib.contextmanager
