@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from llmlabel.errors import ConfigError, DataError, UnknownNameError
-from llmlabel.labelmodel.patterns import Array, Patterns, find_patterns
+from llmlabel.labelmodel.patterns import Array, find_patterns
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import IntArray, VoteMatrix
 
@@ -23,9 +23,10 @@ _UNCOVERED: Final = ("balance", "uniform")
 class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """The base of every label model; scikit-learn's conventions with a `VoteMatrix` as X.
 
-    A model implements ``_fit(patterns)``, which learns ``class_balance_`` and whatever
-    else it needs from distinct rows with at least one vote, and ``_proba(votes)``,
-    which gives such rows their probabilities. Confidences of votes are not used here.
+    A model implements ``_fit(votes, weights)``, which learns ``class_balance_`` and
+    whatever else it needs from distinct rows with at least one vote, and
+    ``_proba(votes)``, which gives such rows their probabilities. Confidences of votes
+    are not used here.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
     # What each number among the parameters must satisfy: its bounds, both allowed.
     _bounds: ClassVar[dict[str, tuple[float, float]]] = {}
 
-    def _fit(self, patterns: Patterns) -> None:
+    def _fit(self, votes: IntArray, weights: Array) -> None:
         raise NotImplementedError
 
     def _proba(self, votes: IntArray) -> Array:
@@ -80,8 +81,7 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             )
         self.classes_ = np.array(L.classes, np.str_)
         self.lf_names_ = L.lf_names
-        learned = Patterns(patterns.votes[voting], patterns.inverse, patterns.weights[voting])
-        self._fit(learned)
+        self._fit(patterns.votes[voting], patterns.weights[voting])
         return self
 
     def predict_proba(self, L: VoteMatrix) -> Array:
@@ -126,7 +126,9 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         values: dict[str, Any] = self.get_params(deep=False)
         me = type(self).__name__
         if self.uncovered not in _UNCOVERED:
-            raise UnknownNameError("value of 'uncovered'", str(self.uncovered), _UNCOVERED, where=me)
+            raise UnknownNameError(
+                "value of 'uncovered'", str(self.uncovered), _UNCOVERED, where=me
+            )
         for name, (low, high) in self._bounds.items():
             value = values[name]
             if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
@@ -164,9 +166,13 @@ def _check_weights(weights: npt.ArrayLike | None, n: int) -> Array | None:
         return None
     found = np.asarray(weights, np.float64)
     if found.shape != (n,):
-        raise DataError(f"sample_weight: expected one weight per row, shape ({n},), got {found.shape}")
+        raise DataError(
+            f"sample_weight: expected one weight per row, shape ({n},), got {found.shape}"
+        )
     bad = ~(np.isfinite(found) & (found >= 0))
     if bad.any():
         row = int(np.argmax(bad))
-        raise DataError(f"sample_weight: expected a weight of at least 0, got {found[row]}", row=row)
+        raise DataError(
+            f"sample_weight: expected a weight of at least 0, got {found[row]}", row=row
+        )
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from llmlabel.labelmodel.base import LabelModel
-from llmlabel.labelmodel.patterns import Array, Patterns, one_hot
+from llmlabel.labelmodel.patterns import Array
+from llmlabel.schema import ABSTAIN
 from llmlabel.votes import IntArray
 
 __all__ = ["MajorityVote", "vote_shares"]
@@ -36,12 +37,11 @@ class MajorityVote(LabelModel):
     [[0.0, 1.0], [0.5, 0.5], [0.25, 0.75]]
     """
 
-    def __init__(self, uncovered: str = "balance") -> None:
+    def __init__(self, *, uncovered: str = "balance") -> None:
         self.uncovered = uncovered
 
-    def _fit(self, patterns: Patterns) -> None:
-        shares = self._proba(patterns.votes)
-        self.class_balance_ = patterns.weights @ shares / patterns.weights.sum()
+    def _fit(self, votes: IntArray, weights: Array) -> None:
+        self.class_balance_ = weights @ self._proba(votes) / weights.sum()
 
     def _proba(self, votes: IntArray) -> Array:
         return vote_shares(votes, len(self.classes_))
@@ -50,11 +50,18 @@ class MajorityVote(LabelModel):
 def vote_shares(votes: IntArray, k: int) -> Array:
     """Return 1/t for each of the t classes with the most votes of a row, 0 for the others.
 
+    Parameters
+    ----------
+    votes : array of int, shape (u, m)
+        Rows with at least one vote.
+
     Examples
     --------
     >>> vote_shares(np.array([[2, 2, 0], [0, 1, -1]], np.int16), 3).tolist()
     [[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]]
     """
-    counts = one_hot(votes, k) @ np.tile(np.eye(k), (votes.shape[1], 1))
+    voted = votes != ABSTAIN
+    cells = np.repeat(np.arange(len(votes)) * k, voted.sum(axis=1)) + votes[voted]
+    counts = np.bincount(cells, minlength=len(votes) * k).reshape(len(votes), k)
     most = counts == counts.max(axis=1, keepdims=True)
     return np.asarray(most / most.sum(axis=1, keepdims=True))
