@@ -1,0 +1,24 @@
+"""Texts to unit vectors, through anything with ``.encode``; each text is encoded once."""
+
+from llmlabel.embed.cache import VectorCache, embed
+from llmlabel.embed.encoder import Encoder, EncoderFallbackWarning, HasEncode, unit_rows
+from llmlabel.embed.load import load_encoder
+from llmlabel.embed.sentence import SentenceEncoder
+from llmlabel.embed.tfidf import Tfidf, fit_tfidf, load_tfidf
+from llmlabel.embed.tfidf_svd import TfidfSvdEncoder, fit_tfidf_svd
+
+__all__ = [
+    "Encoder",
+    "EncoderFallbackWarning",
+    "HasEncode",
+    "SentenceEncoder",
+    "Tfidf",
+    "TfidfSvdEncoder",
+    "VectorCache",
+    "embed",
+    "fit_tfidf",
+    "fit_tfidf_svd",
+    "load_encoder",
+    "load_tfidf",
+    "unit_rows",
+]
