@@ -1,6 +1,6 @@
 """Diagnostics of labeling functions, on votes alone or with gold labels."""
 
-from llmlabel.analysis.summary import (
+from llmlabel.analysis.diagnostics import (
     Summary,
     conflicts,
     correlations,
