@@ -67,10 +67,12 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         ConfigError
             A parameter outside its range.
         DataError
-            No vote on any row, or weights that are no weights.
+            Fewer than two classes, no vote on any row, or weights that are no weights.
         """
         self._check_parameters()
         votes = _require_votes(L)
+        if len(L.classes) < 2:
+            raise DataError(f"expected at least two classes, got {', '.join(L.classes) or 'none'}")
         weights = _check_weights(sample_weight, len(L))
         patterns = find_patterns(votes, weights)
         voting = (patterns.votes != ABSTAIN).any(axis=1) & (patterns.weights > 0)

@@ -40,7 +40,8 @@ class DawidSkene(LabelModel):
 
     Without that mean, classes with many one-sided LFs would attract rows, since nothing
     would set off their votes. With :math:`\lambda = 1` this is Dawid and Skene's model,
-    and EM never lowers `history_`.
+    and EM never lowers `history_`; below 1 the E-step is tempered and the M-step is not,
+    so that EM looks for a fixed point rather than a maximum.
 
     *Priors.* The :math:`\theta` have Dirichlet priors worth `prior_votes` +
     `prior_share` times the LF's votes, in which each vote is right with probability
@@ -85,8 +86,8 @@ class DawidSkene(LabelModel):
     abstain_rates_ : array, shape (m,)
         The share of rows with votes on which LF j abstains, :math:`r_j`.
     lf_accuracies_ : array, shape (m,)
-        How often each LF is believed to be right where it votes: the mean, over its
-        votes and the prior's, of the probability of what it voted.
+        How often each LF is believed to be right where it votes: the mean probability of
+        what it voted, over its votes and one more that is worth `prior_precision`.
     history_ : array, shape (n_iter_,)
         The penalised log-likelihood per row (tempered as above) after each iteration.
     n_iter_, converged_
@@ -112,7 +113,7 @@ class DawidSkene(LabelModel):
     """
 
     _bounds: ClassVar[dict[str, tuple[float, float]]] = {
-        "prior_precision": (0.0, 1.0),
+        "prior_precision": (1e-3, 1 - 1e-3),  # 0 and 1 would make outcomes impossible
         "prior_votes": (1e-3, math.inf),  # without a prior a vote unseen in a class is impossible
         "prior_share": (0.0, math.inf),
         "majority_weight": (0.0, math.inf),

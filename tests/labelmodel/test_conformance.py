@@ -241,6 +241,11 @@ def test_one_class_seen(model):
     np.testing.assert_allclose(found[:, 0], found[:, 2])
 
 
+def test_one_class_to_choose_from(model):
+    with pytest.raises(DataError, match="expected at least two classes, got c0"):
+        model.fit(matrix([[0], [-1]], k=1))
+
+
 def test_what_is_no_vote_matrix(model):
     with pytest.raises(DataError, match="expected a VoteMatrix, got ndarray") as caught:
         model.fit(np.zeros((2, 2), int))

@@ -118,6 +118,29 @@ def test_an_explanation_adds_up_to_the_posterior(seed, uncovered):
         assert prior + each.sum() == pytest.approx(posterior[i, 1] - posterior[i, 0])
 
 
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"prior_precision": 0.999},
+        {"prior_precision": 0.001},
+        {"prior_votes": 0.001, "prior_share": 0, "majority_weight": 0, "balance_rows": 0.001},
+        {"abstain_weight": 0},
+        {"majority_weight": 1e6},
+    ],
+    ids=str,
+)
+def test_extreme_parameters_stay_finite(extreme):
+    rng = np.random.default_rng(0)
+    votes, _ = sample(rng, random_outcomes(rng, 8, 3), [0.9, 0.09, 0.01], 400)
+    model = DawidSkene(tol=1e-4, **extreme)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = model.fit(matrix(votes, 3)).predict_proba(matrix(votes, 3))
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert np.isfinite(model.history_).all()
+    assert ((model.outcomes_ > 0) & (model.outcomes_ < 1)).all()
+
+
 def test_an_explanation_speaks_for_what_was_voted():
     rng = np.random.default_rng(0)
     votes, _ = sample(rng, random_outcomes(rng, 6, 3)[:5], [0.4, 0.3, 0.3], 2_000)
