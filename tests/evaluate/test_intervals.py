@@ -104,7 +104,7 @@ def test_a_million_rows_take_a_second():
     gold, said = noisy(np.random.default_rng(5), 1_000_000, 10, 0.7)
     start = time.process_time()
     found = bootstrap(gold, said, 10, "macro_f1")
-    assert time.process_time() - start < 5  # 0.6 s on the machine this was written on
+    assert time.process_time() - start < 5
     assert found.high - found.low < 0.01
 
 
