@@ -1,0 +1,1 @@
+"""Measurements against peers, a script per claim; results in docs/benchmarks.md."""

@@ -44,11 +44,11 @@ def record_answers(
     """Write a data set's plain recorded answers in the OpenAI Batch output format."""
     prompt = load_prompt(prompt_file)
     fields = list(prompt.schema(task)["properties"])
-    said = {a["id"]: {f: a[f] for f in fields} for a in read_jsonl(SHARED / name / "llm_answers.jsonl")}
+    said = {
+        a["id"]: {f: a[f] for f in fields} for a in read_jsonl(SHARED / name / "llm_answers.jsonl")
+    }
     asked = [row for split in rows.values() for row in split if row["id"] in said]
-    write_recorded(
-        target, said, prompt, task, asked, model="recorded-llm", created=RECORDED
-    )
+    write_recorded(target, said, prompt, task, asked, model="recorded-llm", created=RECORDED)
 
 
 def write_splits(rows: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> None:

@@ -169,7 +169,7 @@ class RecordedAnswerError(ClientError):
     """No recorded answer belongs to this request: never guessed, never replaced."""
 
 
-class BudgetExceeded(LLMLabelError):
+class BudgetExceeded(LLMLabelError):  # noqa: N818 - the name the design gives it
     """The next call would pass the budget; everything paid for so far is kept."""
 
 

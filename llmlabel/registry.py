@@ -98,6 +98,8 @@ def _import(spec: str) -> Any:
         raise ConfigError(f"cannot import {spec!r}: {error}") from error
     for part in attribute.split("."):
         if not hasattr(target, part):
-            raise UnknownNameError("object", attribute, dir(target), where=f"module {module_name!r}")
+            raise UnknownNameError(
+                "object", attribute, dir(target), where=f"module {module_name!r}"
+            )
         target = getattr(target, part)
     return target

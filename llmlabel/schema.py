@@ -142,7 +142,9 @@ def _check(name: str, classes: tuple[LabelClass, ...], text: tuple[str, ...]) ->
     seen: set[str] = set()
     for c in classes:
         if not isinstance(c.name, str) or not c.name.strip():
-            raise ConfigError(f"task {name!r}: class names must be non-empty strings, got {c.name!r}")
+            raise ConfigError(
+                f"task {name!r}: class names must be non-empty strings, got {c.name!r}"
+            )
         if c.name in seen:
             raise ConfigError(f"task {name!r}: the class {c.name!r} is named twice")
         seen.add(c.name)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from llmlabel.errors import DataError, UnknownNameError
 from llmlabel.schema import ABSTAIN
 
-__all__ = ["IntArray", "FloatArray", "VoteMatrix"]
+__all__ = ["FloatArray", "IntArray", "VoteMatrix"]
 
 IntArray = npt.NDArray[np.int16]
 FloatArray = npt.NDArray[np.float32]
@@ -188,7 +188,9 @@ class VoteMatrix:
         """
         for name in LONG_COLUMNS[:3]:
             if name not in table.column_names:
-                raise DataError(f"a long vote table needs the columns task, worker, label; {name!r} is missing")
+                raise DataError(
+                    f"a long vote table needs the columns task, worker, label; {name!r} is missing"
+                )
         rows, row_ids = _positions(table["task"], ids, "task")
         cols, names = _positions(table["worker"], lf_names, "worker")
         labels, _ = _positions(table["label"], classes, "class")
@@ -197,7 +199,9 @@ class VoteMatrix:
         if (counts > 1).any():
             k = int(first[int(np.argmax(counts > 1))])
             raise DataError(
-                f"worker {names[cols[k]]!r} voted more than once", row=row_ids[rows[k]], field="label"
+                f"worker {names[cols[k]]!r} voted more than once",
+                row=row_ids[rows[k]],
+                field="label",
             )
         votes = np.full((len(row_ids), len(names)), ABSTAIN, np.int16)
         votes[rows, cols] = labels
@@ -225,7 +229,10 @@ class VoteMatrix:
             parts: Mapping[str, npt.NDArray[np.generic]] = z
             conf = z["confidences"] if "confidences" in z.files else None
             return cls(
-                z["votes"], [str(n) for n in parts["lf_names"]], [str(c) for c in parts["classes"]], conf
+                z["votes"],
+                [str(n) for n in parts["lf_names"]],
+                [str(c) for c in parts["classes"]],
+                conf,
             )
 
 
@@ -234,13 +241,15 @@ def _check_votes(votes: npt.ArrayLike, names: tuple[str, ...], k: int) -> IntArr
     if raw.size == 0 and raw.ndim < 2:
         raw = np.zeros((0, len(names)), np.int16)
     if raw.ndim != 2 or raw.shape[1] != len(names):
-        raise DataError(f"votes: expected shape (n, {len(names)}) for {len(names)} LFs, got {raw.shape}")
+        raise DataError(
+            f"votes: expected shape (n, {len(names)}) for {len(names)} LFs, got {raw.shape}"
+        )
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise DataError(f"two labeling functions have the name {twice!r}")
-    if not np.issubdtype(raw.dtype, np.integer):
-        if not np.issubdtype(raw.dtype, np.floating) or not np.array_equal(raw, np.rint(raw)):
-            raise DataError(f"votes: expected integers (class indices, -1 abstains), got {raw.dtype}")
+    whole = np.issubdtype(raw.dtype, np.floating) and np.array_equal(raw, np.rint(raw))
+    if not whole and not np.issubdtype(raw.dtype, np.integer):
+        raise DataError(f"votes: expected integers (class indices, -1 abstains), got {raw.dtype}")
     if raw.size and (raw.min() < ABSTAIN or raw.max() >= k):
         row, col = np.argwhere((raw < ABSTAIN) | (raw >= k))[0]
         raise DataError(

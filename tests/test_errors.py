@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlabel import errors
-from llmlabel.errors import DataError, LLMLabelError, MissingExtraError, UnknownNameError, nearest_name
+from llmlabel.errors import (
+    DataError,
+    LLMLabelError,
+    MissingExtraError,
+    UnknownNameError,
+    nearest_name,
+)
 
 
 def test_every_exported_error_is_in_the_tree_of_the_docstring():
@@ -26,15 +32,21 @@ def test_data_error_puts_the_place_first():
 
 def test_unknown_name_says_nearest_and_known():
     error = UnknownNameError("class", "REFUN", ["REFUND", "OTHER"], where="LF 'a'")
-    assert str(error) == "LF 'a': unknown class 'REFUN', did you mean 'REFUND'? (known: REFUND, OTHER)"
+    assert (
+        str(error) == "LF 'a': unknown class 'REFUN', did you mean 'REFUND'? (known: REFUND, OTHER)"
+    )
     assert "did you mean" not in str(UnknownNameError("class", "qqq", ["REFUND"]))
 
 
 def test_long_lists_of_known_names_are_cut():
-    assert str(UnknownNameError("x", "zz", [f"name{i}" for i in range(50)])).endswith("name11, ...)")
+    assert str(UnknownNameError("x", "zz", [f"name{i}" for i in range(50)])).endswith(
+        "name11, ...)"
+    )
 
 
-@pytest.mark.parametrize(("typo", "right"), [("keywrod", "keyword"), ("REGEX", "regex"), ("promt", "prompt")])
+@pytest.mark.parametrize(
+    ("typo", "right"), [("keywrod", "keyword"), ("REGEX", "regex"), ("promt", "prompt")]
+)
 def test_nearest_name_forgives(typo, right):
     assert nearest_name(typo, ["keyword", "regex", "prompt"]) == right
 

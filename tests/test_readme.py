@@ -27,6 +27,8 @@ def test_every_command_named_is_one():
     assert {"run", "plan", "predict"} <= named <= known
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")))
+@pytest.mark.parametrize(
+    "target", re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8"))
+)
 def test_links_lead_somewhere(target):
     assert (README.parent / target).exists()

@@ -25,7 +25,9 @@ def test_module_and_object_strings():
 
 
 def test_unknown_names_say_the_nearest():
-    with pytest.raises(UnknownNameError, match="unknown label model 'dawid_skeen', did you mean 'dawid_skene'"):
+    with pytest.raises(
+        UnknownNameError, match="unknown label model 'dawid_skeen', did you mean 'dawid_skene'"
+    ):
         registry.load("dawid_skeen", "label_models")
     with pytest.raises(UnknownNameError, match="registry group"):
         registry.names("models")
@@ -33,6 +35,8 @@ def test_unknown_names_say_the_nearest():
 
 def test_entry_points_are_known_by_name(monkeypatch):
     entry = importlib.metadata.EntryPoint("mine", "llmlabel.schema:Task", "llmlabel.lfs")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "llmlabel.lfs" else [])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [entry] if group == "llmlabel.lfs" else []
+    )
     assert "mine" in registry.names("lfs")
     assert registry.load("mine", "lfs").__name__ == "Task"

@@ -24,12 +24,18 @@ app = typer.Typer(
     "[bold]llmlabel run my-tickets[/bold].",
 )
 
-RecipeArg = Annotated[str, typer.Argument(help="A recipe file, its folder, or a shipped recipe's name.")]
-OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Run folder [default: runs/NAME].")]
+RecipeArg = Annotated[
+    str, typer.Argument(help="A recipe file, its folder, or a shipped recipe's name.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Run folder [default: runs/NAME].")
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A file of configs/: where things run.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout, for machines.")
+]
 RunArg = Annotated[Path, typer.Argument(help="A run folder, as in runs/support-tickets.")]
 
 
@@ -73,7 +79,10 @@ def run(
 
 @app.command(epilog="Example: llmlabel plan recipes/support-tickets")
 def plan(
-    recipe: RecipeArg, out: OutOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    recipe: RecipeArg,
+    out: OutOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what a run would do: which steps, how many LLM calls, how many are cached."""
     from llmlabel.cli.commands import plan_command

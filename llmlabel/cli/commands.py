@@ -98,9 +98,7 @@ def report_command(folder: Path, out: Path | None) -> None:
     typer.echo(str(target))
 
 
-def predict_command(
-    model: Path, file: Path, out: Path | None, text: list[str] | None
-) -> None:
+def predict_command(model: Path, file: Path, out: Path | None, text: list[str] | None) -> None:
     """Label rows with a student."""
     from llmlabel.recipe.predict import predict_file
 
@@ -142,7 +140,9 @@ def _show_results(results: Results) -> None:
             for r in measured
         ]
         columns = ["who labels", "rows", "accuracy %", "macro-F1 %", "coverage %", "ECE %"]
-        table(f"{split}: measured on gold labels (95 % intervals)", columns, rows, left=["who labels"])
+        table(
+            f"{split}: measured on gold labels (95 % intervals)", columns, rows, left=["who labels"]
+        )
     page = results.folder / "report.html"
     if page.is_file():
         console.print(f"report: {page}", highlight=False)
@@ -152,8 +152,8 @@ def _show_results(results: Results) -> None:
 
 def _with_interval(value: Any) -> str:
     if value is None:
-        return "–"
-    return f"{percent(value['value'])} ({percent(value['low'])}–{percent(value['high'])})"
+        return "-"
+    return f"{percent(value['value'])} ({percent(value['low'])} to {percent(value['high'])})"
 
 
 def _show_lfs(rows: list[dict[str, Any]], split: str) -> None:
@@ -165,9 +165,8 @@ def _show_lfs(rows: list[dict[str, Any]], split: str) -> None:
             return percent(value)
         if isinstance(value, list):
             return ", ".join(map(str, value))
-        return "–" if value is None else str(value)
+        return "-" if value is None else str(value)
 
     shown = [[cell(c, r[c]) for c in columns] for r in rows]
     titles = [f"{c} %" if c in shares else c for c in columns]
     table(f"Labeling functions on {split}", titles, shown, left=["name", "Polarity"])
-

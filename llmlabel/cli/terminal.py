@@ -37,12 +37,18 @@ class RunDisplay:
         if step in self._bars:
             self._progress.update(self._bars[step], completed=done, total=total)
 
-    def finished(self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool) -> None:
+    def finished(
+        self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool
+    ) -> None:
         """Replace the bar by one line that says what was done."""
         if step in self._bars:
             self._progress.remove_task(self._bars.pop(step))
-        mark, took = ("[dim]=[/dim]", "kept") if reused else ("[green]✓[/green]", f"{seconds:.1f} s")
-        self._progress.console.print(f"{mark} {step:<22} {took:>8}  [dim]{describe(facts)}[/dim]", highlight=False)
+        mark, took = (
+            ("[dim]=[/dim]", "kept") if reused else ("[green]✓[/green]", f"{seconds:.1f} s")
+        )
+        self._progress.console.print(
+            f"{mark} {step:<22} {took:>8}  [dim]{describe(facts)}[/dim]", highlight=False
+        )
 
 
 @contextmanager
@@ -78,7 +84,9 @@ def describe(facts: Mapping[str, Any]) -> str:
     parts = []
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            inner = " ".join(f"{k} {v}" for k, v in value.items() if not isinstance(v, (dict, list)))
+            inner = " ".join(
+                f"{k} {v}" for k, v in value.items() if not isinstance(v, (dict, list))
+            )
             parts.append(f"{name}: {inner}")
         elif value is not None and not isinstance(value, (list, tuple)) and len(str(value)) < 60:
             parts.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
@@ -87,7 +95,7 @@ def describe(facts: Mapping[str, Any]) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Write a share as a percentage, or a dash where there is none."""
-    return "–" if value is None or value != value else f"{100 * value:.{digits}f}"
+    return "-" if value is None or value != value else f"{100 * value:.{digits}f}"
 
 
 def table(

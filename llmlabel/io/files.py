@@ -104,9 +104,7 @@ def fingerprint_path(path: str | Path) -> str:
         return _file_digest(root)
     if not root.is_dir():
         raise DataError("no such file or folder", file=root)
-    members = sorted(
-        p for p in root.rglob("*") if p.is_file() and not p.name.startswith(".")
-    )
+    members = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
     return fingerprint([(p.relative_to(root).as_posix(), _file_digest(p)) for p in members])
 
 

@@ -48,7 +48,9 @@ def check_rows(
             close = nearest_name(name, table.column_names)
             guess = f", did you mean {close!r}?" if close else ""
             raise DataError(
-                f"is missing{guess} (columns: {', '.join(table.column_names)})", file=file, field=name
+                f"is missing{guess} (columns: {', '.join(table.column_names)})",
+                file=file,
+                field=name,
             )
     ids = _ids(table, id_column, file, prefix)
     _check_text(table, text, ids, file)
@@ -57,9 +59,7 @@ def check_rows(
     return table.add_column(0, "id", ids)
 
 
-def _ids(
-    table: pa.Table, id_column: str | None, file: str | Path | None, prefix: str
-) -> pa.Array:
+def _ids(table: pa.Table, id_column: str | None, file: str | Path | None, prefix: str) -> pa.Array:
     if id_column is None:
         return pa.array([f"{prefix}-{i}" for i in range(table.num_rows)], pa.string())
     ids = table[id_column].combine_chunks().cast(pa.string())
@@ -75,7 +75,9 @@ def _ids(
         raise DataError(
             f"{len(twice)} ids are used more than once; the first stands in rows number "
             f"{at[0] + 1} and {at[1] + 1}; ids must differ",
-            file=file, row=twice[0]["values"].as_py(), field=id_column,
+            file=file,
+            row=twice[0]["values"].as_py(),
+            field=id_column,
         )
     return ids
 
@@ -86,7 +88,9 @@ def _check_text(
     blank = None
     for name in text:
         kind = table.schema.field(name).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        if not (
+            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+        ):
             raise DataError(f"expected text, got {kind}", file=file, field=name)
         column = table[name].cast(pa.string())
         missing = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
@@ -96,5 +100,7 @@ def _check_text(
         row = int(np.argmax(mask))
         raise DataError(
             f"the text is empty (so are those of {int(mask.sum()) - 1} other rows)",
-            file=file, row=ids[row].as_py(), field=" + ".join(text),
+            file=file,
+            row=ids[row].as_py(),
+            field=" + ".join(text),
         )

@@ -110,7 +110,8 @@ class RunFolder:
         index_file = root / "run.json"
         if not index_file.is_file():
             raise ConfigError(
-                f"{root}: not a run folder (it has no run.json)", hint="llmlabel run RECIPE makes one"
+                f"{root}: not a run folder (it has no run.json)",
+                hint="llmlabel run RECIPE makes one",
             )
         index = read_json(index_file)
         folders = {

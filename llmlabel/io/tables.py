@@ -77,8 +77,11 @@ def write_table(table: pa.Table, path: str | Path) -> None:
         ".feather": lambda t, p: pa.feather.write_feather(t, str(p)),
     }
     if suffix not in writers:
-        raise DataError(f"cannot write {suffix or 'a file without a suffix'}; expected one of "
-                        + ", ".join(writers), file=path)
+        raise DataError(
+            f"cannot write {suffix or 'a file without a suffix'}; expected one of "
+            + ", ".join(writers),
+            file=path,
+        )
     with atomic_write(path) as part:
         try:
             writers[suffix](table, part)
@@ -122,7 +125,9 @@ def _read_file(path: Path, as_text: tuple[str, ...]) -> pa.Table:
             return pa.feather.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"cannot be read as {suffix}: {error}", file=path) from error
-    hint = "a JSON array is not JSON Lines: write one object per line" if suffix == ".json" else None
+    hint = (
+        "a JSON array is not JSON Lines: write one object per line" if suffix == ".json" else None
+    )
     raise DataError(
         f"unknown table format {suffix or '(no suffix)'}; expected one of {', '.join(_SHARDS)}, "
         "or a datasets folder",
@@ -213,15 +218,21 @@ def _explain(path: Path, error: Exception, what: str) -> DataError:
         except UnicodeDecodeError as bad:
             return DataError(
                 f"not UTF-8 (byte 0x{line[bad.start]:02x} at position {bad.start})",
-                file=path, line=number, hint="convert it: iconv -f latin1 -t utf-8 FILE",
+                file=path,
+                line=number,
+                hint="convert it: iconv -f latin1 -t utf-8 FILE",
             )
         if what == "JSON" and text.strip():
             try:
                 value = json.loads(text)
             except json.JSONDecodeError as bad_json:
-                return DataError(f"not JSON: {bad_json.msg} at column {bad_json.colno}", file=path, line=number)
+                return DataError(
+                    f"not JSON: {bad_json.msg} at column {bad_json.colno}", file=path, line=number
+                )
             if not isinstance(value, dict):
-                return DataError(f"expected a JSON object, got {type(value).__name__}", file=path, line=number)
+                return DataError(
+                    f"expected a JSON object, got {type(value).__name__}", file=path, line=number
+                )
     row = re.search(r"[Rr]ow #?(\d+)", str(error))
     line_number = int(row[1]) + (what == "JSON") if row else None
     message = str(error).split("\n")[0].removeprefix(f"{what} parse error: ")

@@ -2,7 +2,7 @@
 
 from llmlabel.lf.apply import apply, evidence
 from llmlabel.lf.columns import answer, answer_column, column
-from llmlabel.lf.core import LF, Batch, Feature, labeling_function
+from llmlabel.lf.core import LF, Batch, Column, Feature, labeling_function
 from llmlabel.lf.heuristics import keyword, regex
 from llmlabel.lf.prompted import answers_feature, prompt, requests
 from llmlabel.lf.similarity import EMBEDDING, embedding_feature, nearest
@@ -11,6 +11,7 @@ __all__ = [
     "EMBEDDING",
     "LF",
     "Batch",
+    "Column",
     "Feature",
     "answer",
     "answer_column",

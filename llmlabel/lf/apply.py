@@ -21,7 +21,7 @@ Progress = Callable[[int, int], None]
 
 def apply(
     lfs: Sequence[LF],
-    data: pa.Table | Mapping[str, Sequence[Any]] | Any,
+    data: pa.Table | Batch | Any,
     task: Task,
     *,
     batch_size: int = 10_000,
@@ -125,18 +125,20 @@ def evidence(lfs: Sequence[LF], row: Mapping[str, Any], task: Task) -> list[dict
     return out
 
 
-def _columns(data: Any) -> Mapping[str, Sequence[Any]]:
+def _columns(data: Any) -> Batch:
     if isinstance(data, pa.Table):
         return {name: data[name].to_pylist() for name in data.column_names}
     if isinstance(data, Mapping):
         return data
     if hasattr(data, "column_names") and hasattr(data, "with_format"):  # a datasets.Dataset
         return _columns(data.with_format("arrow")[:])
-    raise DataError(f"expected an Arrow table, columns or a datasets.Dataset, got {type(data).__name__}")
+    raise DataError(
+        f"expected an Arrow table, columns or a datasets.Dataset, got {type(data).__name__}"
+    )
 
 
 def _check(
-    lfs: Sequence[LF], columns: Mapping[str, Sequence[Any]], task: Task
+    lfs: Sequence[LF], columns: Batch, task: Task
 ) -> list[npt.NDArray[np.int16] | None]:
     """Return, for each LF, the task's class of each of its labels."""
     if not lfs:
@@ -163,7 +165,11 @@ def _check(
 
 
 def _to_task(
-    lf: LF, said: npt.NDArray[np.int16], target: npt.NDArray[np.int16] | None, task: Task, batch: Batch
+    lf: LF,
+    said: npt.NDArray[np.int16],
+    target: npt.NDArray[np.int16] | None,
+    task: Task,
+    batch: Batch,
 ) -> npt.NDArray[np.int16]:
     if target is not None:
         mapped: npt.NDArray[np.int16] = target[said]
@@ -180,7 +186,7 @@ def _to_task(
 
 
 def _batches(
-    columns: Mapping[str, Sequence[Any]], n: int, size: int
+    columns: Batch, n: int, size: int
 ) -> Iterator[tuple[int, Batch]]:
     for start in range(0, n, size):
         yield start, {name: values[start : start + size] for name, values in columns.items()}

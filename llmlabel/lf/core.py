@@ -13,9 +13,10 @@ import numpy.typing as npt
 from llmlabel.errors import ConfigError, LabelingFunctionError, LLMLabelError, UnknownNameError
 from llmlabel.schema import ABSTAIN
 
-__all__ = ["LF", "Batch", "Feature", "RowFunction", "Vote", "labeling_function"]
+__all__ = ["LF", "Batch", "Column", "Feature", "RowFunction", "Vote", "labeling_function"]
 
-Batch = Mapping[str, Sequence[Any]]
+Column = Sequence[Any] | npt.NDArray[Any]
+Batch = Mapping[str, Column]
 """Columns of equal length: what ``datasets.map(batched=True)`` passes."""
 
 Votes = npt.NDArray[np.int16]
@@ -41,7 +42,7 @@ class Feature:
     """
 
     name: str
-    compute: Callable[[Batch], Sequence[Any]] = field(compare=False)
+    compute: Callable[[Batch], Column] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,11 @@ class LF:
             raise LabelingFunctionError(
                 f"LF {self.name!r}: expected int votes (-1 abstains), got {array.dtype}"
             )
-        if self.labels is not None and n and (array.min() < ABSTAIN or array.max() >= len(self.labels)):
+        if (
+            self.labels is not None
+            and n
+            and (array.min() < ABSTAIN or array.max() >= len(self.labels))
+        ):
             bad = int(np.argmax((array < ABSTAIN) | (array >= len(self.labels))))
             raise LabelingFunctionError(
                 f"LF {self.name!r} voted {array[bad]} on row number {bad}; expected -1 to "
@@ -162,7 +167,7 @@ def with_features(batch: Batch, features: Sequence[Feature]) -> Batch:
     if not missing:
         return batch
     n = batch_length(batch)
-    made: dict[str, Sequence[Any]] = {}
+    made: dict[str, Column] = {}
     for feature in missing:
         column = feature.compute(batch)
         if len(column) != n:
@@ -223,7 +228,7 @@ def labeling_function(
     names = None if labels is None else tuple(labels)
 
     def make(wrapped: Callable[..., Any]) -> LF:
-        title = name or getattr(wrapped, "__name__", "function")
+        title = name or str(getattr(wrapped, "__name__", "function"))
         vote = wrapped if batched else _row_by_row(wrapped, title, names)
         return LF(title, vote, labels=names, kind="function", columns=tuple(columns))
 

@@ -131,7 +131,9 @@ def _compile(pattern: str, flags: int, name: str) -> re.Pattern[str]:
         return re.compile(pattern, flags)
     except re.error as error:
         place = "" if error.pos is None else f" at position {error.pos}"
-        raise ConfigError(f"LF {name!r}: {pattern!r} is no regular expression: {error.msg}{place}") from None
+        raise ConfigError(
+            f"LF {name!r}: {pattern!r} is no regular expression: {error.msg}{place}"
+        ) from None
 
 
 def _word_pattern(words: Sequence[str], name: str, whole_words: bool) -> str:
@@ -164,10 +166,10 @@ def _matcher(pattern: str, without: str | None, column: str, *, case_sensitive: 
 
 
 def _finder(pattern: str, flags: int) -> Finder:
-    """Return a function from strings to whether the pattern is in them.
+    r"""Return a function from strings to whether the pattern is in them.
 
     The meaning is that of Python's `re`. RE2, in Arrow, does the work where it
-    means the same: its ``\\b``, ``\\w`` and ``\\d`` know ASCII only, its ``$``
+    means the same: its ``\b``, ``\w`` and ``\d`` know ASCII only, its ``$``
     does not match before a last newline, and it takes ``{,3}`` literally.
     """
     search = re.compile(pattern, flags).search

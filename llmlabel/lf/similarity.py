@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.embed import Encoder
+from llmlabel.embed import HasEncode, encode_unit
 from llmlabel.errors import ConfigError
 from llmlabel.lf.core import LF, Batch, Feature, Votes
 from llmlabel.schema import ABSTAIN
@@ -21,15 +21,11 @@ EMBEDDING = "embedding"
 Matrix = npt.NDArray[np.float32]
 
 
-class _HasEncode(Protocol):
-    def encode(self, sentences: Sequence[str], /) -> Any: ...
-
-
-def embedding_feature(encoder: Encoder | _HasEncode, column: str = "text") -> Feature:
+def embedding_feature(encoder: HasEncode, column: str = "text") -> Feature:
     """Return the feature that embeds a text column, to be shared by LFs."""
 
     def compute(batch: Batch) -> Matrix:
-        return unit(encoder.encode(list(batch[column])))
+        return encode_unit(encoder, list(batch[column]))
 
     return Feature(EMBEDDING if column == "text" else f"{EMBEDDING}.{column}", compute)
 
@@ -37,7 +33,7 @@ def embedding_feature(encoder: Encoder | _HasEncode, column: str = "text") -> Fe
 def nearest(
     name: str,
     prototypes: Mapping[str, Sequence[str]],
-    encoder: Encoder | _HasEncode,
+    encoder: HasEncode,
     *,
     threshold: float = 0.4,
     margin: float = 0.05,
@@ -93,7 +89,7 @@ def nearest(
 
     def similarities(vectors: Matrix) -> Matrix:
         if not anchors:
-            anchors.append(unit(encoder.encode(texts)))
+            anchors.append(encode_unit(encoder, texts))
         return vectors @ anchors[0].T
 
     def vote(batch: Batch) -> Votes:
@@ -116,21 +112,15 @@ def nearest(
     )
 
 
-def unit(vectors: npt.ArrayLike) -> Matrix:
-    """Scale rows to length one; zero rows stay zero."""
-    array: Matrix = np.asarray(vectors, np.float32)
-    norms = np.linalg.norm(array, axis=1, keepdims=True)
-    scaled: Matrix = array / np.where(norms > 0, norms, 1)
-    return scaled
-
-
 def _flatten(
     name: str, prototypes: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[str, ...], list[str], npt.NDArray[np.intp]]:
     labels = tuple(label for label, texts in prototypes.items() if texts)
     for label, texts in prototypes.items():
         if isinstance(texts, str) or not all(isinstance(t, str) and t.strip() for t in texts):
-            raise ConfigError(f"LF {name!r}: expected a list of texts for the class {label!r}, got {texts!r}")
+            raise ConfigError(
+                f"LF {name!r}: expected a list of texts for the class {label!r}, got {texts!r}"
+            )
     if not labels:
         raise ConfigError(f"LF {name!r}: expected prototypes for at least one class")
     texts = [t for label in labels for t in prototypes[label]]

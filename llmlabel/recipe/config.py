@@ -91,7 +91,7 @@ class AggregateStep(Strict):
 
     step: Literal["aggregate"]
     model: str = Field("dawid_skene", description="a label model's name, or module:object")
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
 
 
 class DistillStep(Strict):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llmlabel.embed import Encoder
+from llmlabel.embed import HasEncode
 from llmlabel.errors import ConfigError, UnknownNameError
 from llmlabel.lf import LF, Feature, answer, answer_column, column, keyword, nearest, regex
 from llmlabel.lf.similarity import embedding_feature
@@ -127,7 +127,7 @@ class Builder:
     task: Task
     folder: Path
     fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    encoder: Encoder | None = None
+    encoder: HasEncode | None = None
 
 
 def build_lf(spec: LFSpec, builder: Builder) -> LF:
@@ -152,9 +152,7 @@ def build_lf(spec: LFSpec, builder: Builder) -> LF:
         return _nearest(spec, builder)
     votes = _checked(spec.votes, task, where)
     if isinstance(spec, ColumnSpec):
-        return column(
-            spec.name, spec.column, votes, confidence=spec.confidence, strict=spec.strict
-        )
+        return column(spec.name, spec.column, votes, confidence=spec.confidence, strict=spec.strict)
     if spec.prompt not in builder.fields:
         raise UnknownNameError("prompt", spec.prompt, builder.fields, where=where)
     for name in (spec.field, spec.confidence):
@@ -184,7 +182,9 @@ def _checked(votes: Votes | None, task: Task, where: str) -> Votes:
 
 def _nearest(spec: NearestSpec, builder: Builder) -> LF:
     if builder.encoder is None:
-        raise ConfigError(f"LF {spec.name!r} compares embeddings: put a step 'embed' before 'label'")
+        raise ConfigError(
+            f"LF {spec.name!r} compares embeddings: put a step 'embed' before 'label'"
+        )
     if spec.prototypes == "descriptions":
         prototypes = {c.name: [c.description] for c in builder.task.classes if c.description}
     else:

@@ -195,12 +195,16 @@ def _plain_message(kind: str, error: Any, path: Path_) -> str:
     if kind == "union_tag_invalid":
         key = str(context["discriminator"]).strip("'")
         known = {"step": STEP_CONFIGS, "lf": LF_SPECS}.get(key)
-        options = list(known) if known else [t.strip().strip("'") for t in context["expected_tags"].split(",")]
+        options = (
+            list(known)
+            if known
+            else [t.strip().strip("'") for t in context["expected_tags"].split(",")]
+        )
         close = nearest_name(str(context["tag"]), options)
         guess = f", did you mean {close!r}?" if close else ""
         return f"unknown {key} {context['tag']!r}{guess} (known: {', '.join(options)})"
     if kind == "union_tag_not_found":
-        return f"the key {str(context['discriminator'])} is missing"
+        return f"the key {context['discriminator']!s} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
     value = error.get("input")
     if kind == "value_error" or isinstance(value, (dict, list)) or not path:

@@ -66,7 +66,9 @@ def _student_folder(model: Path) -> Path:
     if (model / "run.json").is_file():
         student = Results.read(model).student
         if student is None:
-            raise ConfigError(f"{model}: this run has trained no student (no step 'distill' is done)")
+            raise ConfigError(
+                f"{model}: this run has trained no student (no step 'distill' is done)"
+            )
         return student
     if not model.is_dir():
         raise ConfigError(f"{model}: no such student or run folder")

@@ -6,12 +6,14 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from llmlabel.io import fingerprint, read_table
+from llmlabel.io.runs import RunFolder, StepFolder
 from llmlabel.llm import RecordedClient, RequestPlan, plan_requests
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep
 from llmlabel.recipe.load import Recipe
@@ -21,7 +23,6 @@ from llmlabel.recipe.steps.ask import answers_cache, make_client, make_requests
 from llmlabel.recipe.steps.label import build_lfs
 from llmlabel.recipe.steps.load import load_split
 from llmlabel.recipe.steps.report import PAGE
-from llmlabel.io.runs import RunFolder, StepFolder
 
 __all__ = ["PlannedStep", "check", "plan", "run"]
 
@@ -35,7 +36,9 @@ class Quiet:
     def progressed(self, step: str, done: int, total: int) -> None:
         """Do nothing."""
 
-    def finished(self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool) -> None:
+    def finished(
+        self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool
+    ) -> None:
         """Do nothing."""
 
 
@@ -84,11 +87,14 @@ def check(recipe: Recipe) -> None:
     build_lfs(recipe, recipe.folder)
     for at, config in enumerate(recipe.config.steps):
         if isinstance(config, AggregateStep):
-            recipe.located(lambda c=config: make_model(c.model, c.params), "steps", at)
+            recipe.located(partial(make_model, config.model, config.params), "steps", at)
 
 
 def run(
-    recipe: Recipe, out: str | Path | None = None, *, observer: Observer | None = None,
+    recipe: Recipe,
+    out: str | Path | None = None,
+    *,
+    observer: Observer | None = None,
     until: str | None = None,
 ) -> Path:
     """Run a recipe's steps; those whose results are there already are not run again.

@@ -60,14 +60,16 @@ def intervals(rows: Sequence[Interval]) -> Markup:
     low = min(r.low for r in rows)
     start = max(0.0, np.floor(low * 10) / 10)
     scale = 420 / max(1e-9, 1 - start)
-    x = lambda v: 220 + scale * (v - start)  # noqa: E731
+
+    def x(value: float) -> float:
+        return float(220 + scale * (value - start))
+
     height = 26 * len(rows) + 24
-    parts = []
-    for tick in np.arange(start, 1.0001, 0.1):
-        parts.append(
-            f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="0" y2="{height - 20}"/>'
-            f'<text class="dim" x="{x(tick):.1f}" y="{height - 4}" text-anchor="middle">{100 * tick:.0f} %</text>'
-        )
+    parts = [
+        f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="0" y2="{height - 20}"/>'
+        f'<text class="dim" x="{x(tick):.1f}" y="{height - 4}" text-anchor="middle">{100 * tick:.0f} %</text>'
+        for tick in np.arange(start, 1.0001, 0.1)
+    ]
     for i, r in enumerate(rows):
         y = 26 * i + 13
         parts.append(
@@ -147,7 +149,6 @@ def reliability(curves: Sequence[tuple[str, str, Numbers, Numbers, Numbers]]) ->
     curves
         (name, kind, confidences, accuracies, counts) per model, a point per bin.
     """
-    place = lambda c, a: (40 + 200 * c, 210 - 200 * a)  # noqa: E731
     parts = [
         '<line class="grid" x1="40" y1="210" x2="240" y2="10"/>',
         '<rect class="frame" x="40" y="10" width="200" height="200"/>',
@@ -155,10 +156,14 @@ def reliability(curves: Sequence[tuple[str, str, Numbers, Numbers, Numbers]]) ->
         '<text class="dim" transform="translate(14 110) rotate(-90)" text-anchor="middle">accuracy</text>',
     ]
     for tick in (0.0, 0.5, 1.0):
-        parts.append(f'<text class="dim" x="{40 + 200 * tick}" y="224" text-anchor="middle">{tick:g}</text>')
-        parts.append(f'<text class="dim" x="34" y="{214 - 200 * tick}" text-anchor="end">{tick:g}</text>')
+        parts.append(
+            f'<text class="dim" x="{40 + 200 * tick}" y="224" text-anchor="middle">{tick:g}</text>'
+        )
+        parts.append(
+            f'<text class="dim" x="34" y="{214 - 200 * tick}" text-anchor="end">{tick:g}</text>'
+        )
     for i, (name, kind, confidences, accuracies, counts) in enumerate(curves):
-        points = [place(c, a) for c, a in zip(confidences, accuracies, strict=True)]
+        points = [(40 + 200 * c, 210 - 200 * a) for c, a in zip(confidences, accuracies, strict=True)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline class="line {escape(kind)}" points="{path}"/>')
         top = max(float(np.max(counts, initial=1)), 1.0)
@@ -183,7 +188,7 @@ def _axis(left: float, right: float, y: float) -> str:
 
 
 def _svg(width: float, height: float, kind: str, label: str, content: str) -> Markup:
-    return Markup(
+    return Markup(  # noqa: S704 - names are escaped where they enter
         f'<svg class="{kind}" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" role="img" aria-label="{escape(label)}">{content}</svg>'
     )

@@ -96,7 +96,11 @@ def _row(results: Results, split: str | None, key: str) -> Mapping[str, Any] | N
 def _tiles(results: Results, measured: str | None) -> list[dict[str, str]]:
     labels = results.labels("train")
     tiles = [
-        {"name": "rows", "value": f"{len(labels.ids):,}", "note": f"{len(results.classes)} classes"},
+        {
+            "name": "rows",
+            "value": f"{len(labels.ids):,}",
+            "note": f"{len(results.classes)} classes",
+        },
         {
             "name": "with votes",
             "value": _percent(labels.covered.mean(), 1),
@@ -118,7 +122,9 @@ def _tiles(results: Results, measured: str | None) -> list[dict[str, str]]:
         if row is not None:
             low, high = row["accuracy"]["low"], row["accuracy"]["high"]
             note = f"accuracy on {measured}, {_percent(low, 1)} to {_percent(high, 1)}"
-            tiles.append({"name": name, "value": _percent(row["accuracy"]["value"], 1), "note": note})
+            tiles.append(
+                {"name": name, "value": _percent(row["accuracy"]["value"], 1), "note": note}
+            )
     return tiles
 
 
@@ -138,7 +144,9 @@ def _warnings(results: Results) -> list[str]:
             continue
         facts = results.facts(name)
         if facts["failed"]:
-            out.append(f"{facts['failed']} calls of {name} failed for good; those rows got no vote from it.")
+            out.append(
+                f"{facts['failed']} calls of {name} failed for good; those rows got no vote from it."
+            )
         if facts["invalid"]:
             out.append(
                 f"{facts['invalid']} answers of {name} were outside the schema; "
@@ -195,7 +203,9 @@ def _evaluation(split: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         for r in rows
     ]  # fmt: skip
     notes = {r["note"] for r in rows if r.get("note")}
-    note = "Rows without a vote count as wrong. Ties count by expectation. " + " ".join(sorted(notes))
+    note = "Rows without a vote count as wrong. Ties count by expectation. " + " ".join(
+        sorted(notes)
+    )
     return {
         "name": split,
         "note": note.strip(),
@@ -209,7 +219,7 @@ def _evaluation(split: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
                 "f1": _percent(r["macro_f1"]["value"], 1),
                 "f1_interval": _interval(r["macro_f1"]),
                 "coverage": _percent(r["coverage"], 1),
-                "ece": "–" if r["ece"] is None else f"{r['ece']:.3f}",
+                "ece": "-" if r["ece"] is None else f"{r['ece']:.3f}",
             }
             for r in rows
         ],
@@ -270,12 +280,21 @@ def _confidence(results: Results) -> Markup:
 
 def _reliability(results: Results, measured: str | None) -> Markup | None:
     curves = []
-    for key, name, kind in (("label_model", "label model", "plain"), ("student", "student", "student")):
+    for key, name, kind in (
+        ("label_model", "label model", "plain"),
+        ("student", "student", "student"),
+    ):
         row = _row(results, measured, key)
         if row is not None and row.get("reliability"):
             c = row["reliability"]
             curves.append(
-                (name, kind, np.array(c["confidence"]), np.array(c["accuracy"]), np.array(c["count"]))
+                (
+                    name,
+                    kind,
+                    np.array(c["confidence"]),
+                    np.array(c["accuracy"]),
+                    np.array(c["count"]),
+                )
             )
     return charts.reliability(curves) if curves else None
 
@@ -290,7 +309,11 @@ def _confusion(results: Results, measured: str | None) -> dict[str, Any] | None:
     if matrix.shape[1] > len(results.classes) and not matrix[:, -1].any():
         matrix, columns = matrix[:, :-1], columns[:-1]
     chart = charts.heat_map(
-        matrix, results.classes, columns, as_percent=False, label=f"confusion matrix of the {row['name']}"
+        matrix,
+        results.classes,
+        columns,
+        as_percent=False,
+        label=f"confusion matrix of the {row['name']}",
     )
     return {"who": row["name"], "chart": chart}
 
@@ -327,7 +350,12 @@ def _steps(results: Results) -> list[dict[str, str]]:
         manifest = read_json(step.path / "manifest.json")
         facts = ", ".join(f"{k} {_short(v)}" for k, v in manifest["facts"].items() if v is not None)
         out.append(
-            {"name": name, "seconds": f"{manifest['seconds']:.1f}", "facts": facts, "folder": step.path.name}
+            {
+                "name": name,
+                "seconds": f"{manifest['seconds']:.1f}",
+                "facts": facts,
+                "folder": step.path.name,
+            }
         )
     return out
 
@@ -343,7 +371,11 @@ def _short(value: Any) -> str:
 def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [("funnel", "Funnel")]
     found += [(f"quality-{s['name']}", f"Quality on {s['name']}") for s in context["evaluation"]]
-    found += [("lfs", "Labeling functions"), ("conflicts", "Conflicts"), ("confidence", "Confidence")]
+    found += [
+        ("lfs", "Labeling functions"),
+        ("conflicts", "Conflicts"),
+        ("confidence", "Confidence"),
+    ]
     if context["confusion"]:
         found.append(("confusion", "Confusion"))
     if context["contested"]:
@@ -352,10 +384,10 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _percent(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None or value != value else f"{100 * value:.{digits}f} %"
+    return "-" if value is None or value != value else f"{100 * value:.{digits}f} %"
 
 
 def _interval(found: Mapping[str, float | None]) -> str:
     if found.get("low") is None:
-        return "–"
+        return "-"
     return f"{100 * (found['low'] or 0):.1f} to {100 * (found['high'] or 0):.1f}"

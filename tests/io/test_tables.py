@@ -15,9 +15,13 @@ from llmlabel.io import check_rows, read_table, write_table
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), max_size=30)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather"])
+@pytest.mark.parametrize(
+    "suffix", [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather"]
+)
 def test_each_format_round_trips(tmp_path, suffix):
-    table = pa.table({"id": ["007", "8"], "text": ['a "quoted"\nline, with comma', "ünï ☃"], "n": [1, 2]})
+    table = pa.table(
+        {"id": ["007", "8"], "text": ['a "quoted"\nline, with comma', "ünï ☃"], "n": [1, 2]}
+    )
     path = tmp_path / f"t{suffix}"
     write_table(table, path)
     assert read_table(path, text_columns=["id"]).to_pydict() == table.to_pydict()
@@ -66,9 +70,17 @@ def test_datasets_folder(tmp_path):
         ("a.csv", b"id,text\n", "a.csv: is empty"),
         ("a.jsonl", b'{"id": 1}\n{"id": \n', "a.jsonl:2: not JSON: Expecting value"),
         ("a.jsonl", b'{"id": 1}\n[1]\n', "a.jsonl:2: expected a JSON object, got list"),
-        ("a.jsonl", b'{"t": "x"}\n{"t": "\xff"}\n', r"a.jsonl:2: not UTF-8 \(byte 0xff at position 7\)"),
+        (
+            "a.jsonl",
+            b'{"t": "x"}\n{"t": "\xff"}\n',
+            r"a.jsonl:2: not UTF-8 \(byte 0xff at position 7\)",
+        ),
         ("a.csv", b"id,text\n1,caf\xe9\n", r"a.csv:2: not UTF-8 \(byte 0xe9"),
-        ("a.csv", b"id,text\n1,a\n2,b,c\n", "a.csv:3: cannot be read as CSV: .*Expected 2 columns, got 3"),
+        (
+            "a.csv",
+            b"id,text\n1,a\n2,b,c\n",
+            "a.csv:3: cannot be read as CSV: .*Expected 2 columns, got 3",
+        ),
         ("a.jsonl", b'{"id": 1}\n{"id": "x"}\n', "a.jsonl:2: .*changed from number to string"),
         ("a.json", b"[]", "unknown table format .json; expected one of"),
         ("a.parquet", b"not parquet", "cannot be read as .parquet"),
@@ -108,7 +120,9 @@ class TestCheckRows:
         assert numbered["id"].to_pylist() == ["train-0", "train-1", "train-2"]
 
     def test_missing_column(self):
-        with pytest.raises(DataError, match=r"f.csv, column 'txt': is missing, did you mean 'text'\?"):
+        with pytest.raises(
+            DataError, match=r"f.csv, column 'txt': is missing, did you mean 'text'\?"
+        ):
             self.check(self.TABLE, text=["txt"])
 
     def test_not_text(self):

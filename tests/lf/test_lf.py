@@ -3,7 +3,18 @@ from __future__ import annotations
 import pytest
 
 from llmlabel.errors import ConfigError, DataError, LabelingFunctionError, UnknownNameError
-from llmlabel.lf import LF, Feature, answer, apply, column, evidence, keyword, labeling_function, nearest, regex
+from llmlabel.lf import (
+    LF,
+    Feature,
+    answer,
+    apply,
+    column,
+    evidence,
+    keyword,
+    labeling_function,
+    nearest,
+    regex,
+)
 from llmlabel.schema import Task
 
 TASK = Task("spam", ["HAM", "SPAM"])
@@ -34,7 +45,9 @@ def test_keyword_needs_words(words):
 
 
 def test_a_wrong_regex_says_where():
-    with pytest.raises(ConfigError, match=r"LF 'r': '\(' is no regular expression: .* at position 0"):
+    with pytest.raises(
+        ConfigError, match=r"LF 'r': '\(' is no regular expression: .* at position 0"
+    ):
         regex("r", "(", "SPAM")
 
 
@@ -56,7 +69,9 @@ def test_nearest_margin_and_threshold():
 
 def test_column_values_outside_the_map_are_errors_unless_told():
     data = {"id": ["r1", "r2"], "old": ["spam", "spma"], "text": ["", ""]}
-    with pytest.raises(LabelingFunctionError, match="unknown value 'spma' on row 'r2', did you mean 'spam'"):
+    with pytest.raises(
+        LabelingFunctionError, match="unknown value 'spma' on row 'r2', did you mean 'spam'"
+    ):
         apply([column("c", "old", {"spam": "SPAM"})], data, TASK)
     lenient = column("c", "old", {"spam": "SPAM"}, strict=False)
     assert apply([lenient], data, TASK).votes.tolist() == [[1], [-1]]
@@ -94,7 +109,9 @@ def test_apply_checks_before_it_works():
         apply([lf, lf], {"text": ["a"]}, TASK)
     with pytest.raises(ConfigError, match="at least one labeling function"):
         apply([], {"text": ["a"]}, TASK)
-    with pytest.raises(DataError, match="LF 'k' reads the column 'text', which is missing, did you mean 'texts'"):
+    with pytest.raises(
+        DataError, match="LF 'k' reads the column 'text', which is missing, did you mean 'texts'"
+    ):
         apply([lf], {"texts": ["a"]}, TASK)
     with pytest.raises(UnknownNameError, match="LF 'k': unknown class 'SPAN', did you mean 'SPAM'"):
         apply([keyword("k", ["a"], "SPAN")], {"text": ["a"]}, TASK)
@@ -119,20 +136,38 @@ def test_functions_must_declare_the_names_they_return():
     def nonsense(row):
         return 0.5
 
-    with pytest.raises(LabelingFunctionError, match="returned 0.5; expected a class name, an int or None"):
+    with pytest.raises(
+        LabelingFunctionError, match="returned 0.5; expected a class name, an int or None"
+    ):
         apply([nonsense], {"text": ["a"]}, TASK)
 
 
 def test_evidence_says_who_voted_and_why():
-    lfs = [keyword("k", ["free"], "SPAM"), keyword("silent", ["zzz"], "HAM"), column("c", "old", ["HAM"])]
+    lfs = [
+        keyword("k", ["free"], "SPAM"),
+        keyword("silent", ["zzz"], "HAM"),
+        column("c", "old", ["HAM"]),
+    ]
     found = evidence(lfs, {"text": "FREE stuff", "old": "HAM"}, TASK)
     assert found == [
-        {"lf": "k", "kind": "keyword", "vote": "SPAM", "confidence": None, "why": 'contains "FREE"'},
+        {
+            "lf": "k",
+            "kind": "keyword",
+            "vote": "SPAM",
+            "confidence": None,
+            "why": 'contains "FREE"',
+        },
         {"lf": "c", "kind": "column", "vote": "HAM", "confidence": None, "why": "old is 'HAM'"},
     ]
 
 
 def test_progress_is_told():
     seen = []
-    apply([keyword("k", ["a"], "SPAM")], {"text": ["a"] * 5}, TASK, batch_size=2, on_progress=lambda *p: seen.append(p))
+    apply(
+        [keyword("k", ["a"], "SPAM")],
+        {"text": ["a"] * 5},
+        TASK,
+        batch_size=2,
+        on_progress=lambda *p: seen.append(p),
+    )
     assert seen == [(2, 5), (4, 5), (5, 5)]

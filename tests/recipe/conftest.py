@@ -25,7 +25,12 @@ RECIPE: dict[str, Any] = {
         {
             "step": "label",
             "lfs": [
-                {"lf": "keyword", "name": "ask", "label": "SPAM", "words": ["subscribe", "check out"]},
+                {
+                    "lf": "keyword",
+                    "name": "ask",
+                    "label": "SPAM",
+                    "words": ["subscribe", "check out"],
+                },
                 {"lf": "regex", "name": "song", "label": "HAM", "pattern": "song|singer"},
                 {"lf": "regex", "name": "free", "label": "SPAM", "pattern": r"\bfree\b"},
             ],

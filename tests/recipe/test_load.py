@@ -25,25 +25,46 @@ def lfs(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(nmae="x"), "recipe.yaml:35: unknown key 'nmae', did you mean 'name'? (known: name,"),
+        (
+            lambda d: d.update(nmae="x"),
+            "recipe.yaml:35: unknown key 'nmae', did you mean 'name'? (known: name,",
+        ),
         (lambda d: d.pop("task"), "recipe.yaml:1: the key 'task' is missing"),
         (
             lambda d: lfs(d)[0].update(wrods=["a"]),
             "steps.1.lfs.0: unknown key 'wrods', did you mean 'words'? (known: lf, name, label, words,",
         ),
         (lambda d: lfs(d)[0].update(lf="keywrod"), "unknown lf 'keywrod', did you mean 'keyword'?"),
-        (lambda d: d["steps"][2].update(step="agregate"), "unknown step 'agregate', did you mean 'aggregate'?"),
+        (
+            lambda d: d["steps"][2].update(step="agregate"),
+            "unknown step 'agregate', did you mean 'aggregate'?",
+        ),
         (lambda d: lfs(d)[0].pop("lf"), "steps.1.lfs.0: the key 'lf' is missing"),
-        (lambda d: lfs(d)[0].update(words=[]), "steps.1.lfs.0.words: List should have at least 1 item"),
-        (lambda d: lfs(d)[0].update(label="SPAN"), "LF 'ask': unknown class 'SPAN', did you mean 'SPAM'?"),
+        (
+            lambda d: lfs(d)[0].update(words=[]),
+            "steps.1.lfs.0.words: List should have at least 1 item",
+        ),
+        (
+            lambda d: lfs(d)[0].update(label="SPAN"),
+            "LF 'ask': unknown class 'SPAN', did you mean 'SPAM'?",
+        ),
         (lambda d: lfs(d)[1].update(pattern="("), "LF 'song': '(' is no regular expression"),
         (lambda d: d["task"].update(classes=["A", "A"]), "the class 'A' is named twice"),
         (lambda d: d["steps"].pop(1), "the step 'aggregate' needs a step 'label' before it"),
-        (lambda d: d["steps"].append({"step": "embed"}), "the step 'embed' must stand before the step 'label'"),
+        (
+            lambda d: d["steps"].append({"step": "embed"}),
+            "the step 'embed' must stand before the step 'label'",
+        ),
         (lambda d: d["steps"].append({"step": "report"}), "the step 'report' stands twice"),
-        (lambda d: d["steps"][2].update(model="dawid_skeen"), "unknown label model 'dawid_skeen', did you mean"),
+        (
+            lambda d: d["steps"][2].update(model="dawid_skeen"),
+            "unknown label model 'dawid_skeen', did you mean",
+        ),
         (lambda d: d["steps"][2].update(params={"x": 1}), "label model 'dawid_skene': "),
-        (lambda d: d["steps"][3].update(min_confidence=2), "min_confidence: input should be less than or equal to 1, got 2"),
+        (
+            lambda d: d["steps"][3].update(min_confidence=2),
+            "min_confidence: input should be less than or equal to 1, got 2",
+        ),
         (
             lambda d: lfs(d).append({"lf": "answer", "name": "a", "prompt": "p", "field": "f"}),
             "LF 'a': unknown prompt 'p' (known: none)",
@@ -90,7 +111,10 @@ def test_not_a_mapping(tmp_path):
 def test_endpoints_file(tmp_path, make_recipe):
     config = tmp_path / "where.yaml"
     config.write_text("endpoints:\n  default:\n    modle: m\n")
-    with pytest.raises(ConfigError, match=r"where.yaml:3: endpoints.default: unknown key 'modle', did you mean 'model'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"where.yaml:3: endpoints.default: unknown key 'modle', did you mean 'model'",
+    ):
         load_recipe(make_recipe(), config=config)
     config.write_text("endpoints:\n  default:\n    model: m\n")
     assert load_recipe(make_recipe(), config=config).endpoints["default"].model == "m"

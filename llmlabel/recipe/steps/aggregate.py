@@ -10,9 +10,9 @@ import numpy as np
 from llmlabel import registry
 from llmlabel.errors import ConfigError
 from llmlabel.io import write_table
+from llmlabel.io.runs import write_json
 from llmlabel.labelmodel import LabelSet, MajorityVote
 from llmlabel.recipe.steps.base import Context, StepKind
-from llmlabel.io.runs import write_json
 from llmlabel.votes import VoteMatrix
 
 __all__ = ["KIND", "make_model"]

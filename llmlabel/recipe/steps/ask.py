@@ -31,7 +31,15 @@ from llmlabel.recipe.config import AskStep, OpenAIConfig, RecordedConfig
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 
-__all__ = ["KIND", "answer_fields", "answers", "answers_cache", "make_client", "make_requests", "step_prompt"]
+__all__ = [
+    "KIND",
+    "answer_fields",
+    "answers",
+    "answers_cache",
+    "make_client",
+    "make_requests",
+    "step_prompt",
+]
 
 SCHEMA = pa.schema(
     [
@@ -84,7 +92,7 @@ def make_requests(
     """Return (split, request) for the rows that the step asks about."""
     template = step_prompt(config, recipe)
     model = _model(config, recipe)
-    out = []
+    out: list[tuple[str, Request]] = []
     for split, wanted in config.rows.items():
         if split not in splits:
             raise ConfigError(
@@ -146,7 +154,11 @@ def _counter(context: Context, total: int) -> Any:
 
 
 def _row(
-    split: str, request: Request, result: Response | Failure, schema: Mapping[str, Any], provider: str
+    split: str,
+    request: Request,
+    result: Response | Failure,
+    schema: Mapping[str, Any],
+    provider: str,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"id": request.custom_id, "split": split, "key": request.key(provider)}
     if isinstance(result, Failure):

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from llmlabel.errors import ConfigError
 from llmlabel.io import read_table
+from llmlabel.io.runs import StepFolder
 from llmlabel.llm import row_text
 from llmlabel.recipe.config import SPLITS
 from llmlabel.recipe.load import Recipe
-from llmlabel.io.runs import StepFolder
 
 __all__ = ["Context", "Observer", "StepKind", "file_prints"]
 
@@ -28,7 +28,9 @@ class Observer(Protocol):
     def progressed(self, step: str, done: int, total: int) -> None:
         """Some of a step's units are done."""
 
-    def finished(self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool) -> None:
+    def finished(
+        self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool
+    ) -> None:
         """A step is done, or was done before."""
 
 
@@ -60,6 +62,10 @@ class Context:
         """Tell the observer how far this step is."""
         self.observer.progressed(self.folder.name, done, total)
 
+    def progress_from(self, before: int, total: int) -> Callable[[int, int], None]:
+        """Return a progress function for a part that begins after `before` units."""
+        return lambda done, _: self.progress(before + done, total)
+
     def input(self, name: str) -> Path:
         """Return an earlier step's folder."""
         if name not in self.inputs:
@@ -77,7 +83,9 @@ class Context:
 
     def asked(self) -> dict[str, Path]:
         """Return the folders of the ``ask`` steps by prompt name."""
-        return {n.removeprefix("ask-"): s.path for n, s in self.inputs.items() if n.startswith("ask-")}
+        return {
+            n.removeprefix("ask-"): s.path for n, s in self.inputs.items() if n.startswith("ask-")
+        }
 
     @property
     def splits(self) -> tuple[str, ...]:

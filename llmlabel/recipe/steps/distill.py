@@ -41,7 +41,9 @@ def train(
         probabilities,
         context.recipe.task.names,
         encoder=step_encoder(context.input("embed")) if embedded else None,
-        embeddings=np.asarray(step_vectors(context.input("embed"), "train"))[rows] if embedded else None,
+        embeddings=np.asarray(step_vectors(context.input("embed"), "train"))[rows]
+        if embedded
+        else None,
         tfidf=tfidf,
         seed=context.recipe.config.seed,
         meta={"task": context.recipe.task.as_dict(), "recipe": context.recipe.name},

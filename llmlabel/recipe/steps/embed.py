@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from llmlabel.embed import Encoder, embed, load_encoder
 from llmlabel.io import atomic_write, cache_dir
-from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.io.runs import read_json, write_json
+from llmlabel.recipe.steps.base import Context, StepKind
 
 __all__ = ["KIND", "StepEncoder", "step_encoder", "step_vectors"]
 
@@ -46,7 +46,7 @@ def _run(context: Context) -> Mapping[str, Any]:
             column,
             encoder,
             cache_dir=cache_dir() / "embeddings",
-            on_progress=lambda n, _, before=done: context.progress(before + n, total),
+            on_progress=context.progress_from(done, total),
         )
         done, dims = done + len(column), vectors.shape[1]
         with atomic_write(context.folder.path / f"vectors.{split}.npy") as part:
@@ -56,13 +56,20 @@ def _run(context: Context) -> Mapping[str, Any]:
     if hasattr(encoder, "save"):  # fitted on these texts: no name brings it back
         encoder.save(context.folder.path / "encoder")
     seconds = time.perf_counter() - started
-    return {"encoder": encoder.name, "dimensions": dims, "texts": total, "seconds": round(seconds, 3)}
+    return {
+        "encoder": encoder.name,
+        "dimensions": dims,
+        "texts": total,
+        "seconds": round(seconds, 3),
+    }
 
 
 def step_encoder(folder: Path) -> Encoder:
     """Return the encoder that an ``embed`` step used."""
     saved = folder / "encoder"
-    return load_encoder(str(saved) if saved.is_dir() else read_json(folder / "encoder.json")["name"])
+    return load_encoder(
+        str(saved) if saved.is_dir() else read_json(folder / "encoder.json")["name"]
+    )
 
 
 def step_vectors(folder: Path, split: str) -> npt.NDArray[np.float32]:

@@ -5,7 +5,7 @@ The only step that reads gold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from llmlabel.recipe.steps.distill import predict, train
 from llmlabel.recipe.steps.label import batch, build_lfs
 from llmlabel.report import Results
 from llmlabel.schema import ABSTAIN
-from llmlabel.votes import VoteMatrix
+from llmlabel.votes import IntArray, VoteMatrix
 
 __all__ = ["KIND"]
 
@@ -34,11 +34,11 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Somebody who labels: probabilities, and the rows on which they say something."""
+    """Somebody who labels: classes or probabilities, and the rows on which they speak."""
 
     key: str
     name: str
-    probabilities: Probabilities
+    predicted: Probabilities | IntArray
     covered: Mask
     rows: Mask
     note: str = ""
@@ -67,7 +67,11 @@ def _measure(
     c: _Candidate, gold: npt.NDArray[np.int64], rows: Mask, context: Context
 ) -> dict[str, Any]:
     result = evaluate(
-        gold[rows], c.probabilities[rows], covered=c.covered[rows], seed=context.recipe.config.seed
+        gold[rows],
+        c.predicted[rows],
+        context.recipe.task.names,
+        covered=c.covered[rows],
+        seed=context.recipe.config.seed,
     )
     return {"key": c.key, "name": c.name, "note": c.note, **result.as_dict()}
 
@@ -82,7 +86,9 @@ def _candidates(
     plain = [name for name in votes.lf_names if name not in prompted]
     out: list[_Candidate] = []
     if prompted and plain:
-        out += _heuristics_alone(context, votes.select(plain), train_votes.select(plain), everywhere)
+        out += _heuristics_alone(
+            context, votes.select(plain), train_votes.select(plain), everywhere
+        )
         out += _llm_alone(context, results, votes, split)
     for of, key, name in (
         ("majority", "majority_vote", "majority vote, all LFs"),
@@ -92,9 +98,18 @@ def _candidates(
         out.append(_Candidate(key, name, labels.probabilities, labels.covered, everywhere))
     if "distill" in context.inputs:
         said = results.labels(split, of="predictions")
-        note = "The student saw the training texts, not their gold labels." if split == "train" else ""
+        note = (
+            "The student saw the training texts, not their gold labels." if split == "train" else ""
+        )
         out.append(
-            _Candidate("student", "student on label model", said.probabilities, everywhere, everywhere, note)
+            _Candidate(
+                "student",
+                "student on label model",
+                said.probabilities,
+                everywhere,
+                everywhere,
+                note,
+            )
         )
     if gold_student is not None and split != "train":
         found = predict(gold_student, context, split)
@@ -108,7 +123,11 @@ def _heuristics_alone(
     aggregate = next(s for s in context.recipe.config.steps if isinstance(s, AggregateStep))
     models = (
         ("heuristics_majority_vote", "majority vote, no LLM", MajorityVote()),
-        ("heuristics_label_model", "label model, no LLM", make_model(aggregate.model, aggregate.params)),
+        (
+            "heuristics_label_model",
+            "label model, no LLM",
+            make_model(aggregate.model, aggregate.params),
+        ),
     )
     return [
         _Candidate(
@@ -133,11 +152,12 @@ def _llm_alone(
     asked = _asked(context, results, split)
     if not asked.any():
         return []
-    k = len(votes.classes)
-    hard = np.where(said[:, None] == np.arange(k), 1.0, 0.0)
-    hard[said == ABSTAIN] = 1 / k
-    note = "" if asked.all() else f"The LLM alone is measured on the {int(asked.sum())} rows it was asked about."
-    return [_Candidate("llm_alone", "LLM alone", hard, said != ABSTAIN, asked, note)]
+    note = (
+        ""
+        if asked.all()
+        else f"The LLM alone is measured on the {int(asked.sum())} rows it was asked about."
+    )
+    return [_Candidate("llm_alone", "LLM alone", said, said != ABSTAIN, asked, note)]
 
 
 def _asked(context: Context, results: Results, split: str) -> Mask:
@@ -182,7 +202,9 @@ def _contested(
                 "confidence": float(labels.confidence[i]),
                 "probabilities": dict(zip(names, map(float, labels.probabilities[i]), strict=True)),
                 "gold": None if known is None or known[i] == ABSTAIN else names[known[i]],
-                "student": None if student is None else names[int(student.probabilities[i].argmax())],
+                "student": None
+                if student is None
+                else names[int(student.probabilities[i].argmax())],
                 "votes": evidence(lfs, row, context.recipe.task),
             }
         )
@@ -197,8 +219,6 @@ def _by_conflict(votes: VoteMatrix, probabilities: Probabilities) -> list[int]:
     p = np.clip(probabilities[clash], 1e-12, 1)
     entropy = -(p * np.log(p)).sum(axis=1)
     return [int(i) for i in clash[np.argsort(-entropy, kind="stable")]]
-
-
 
 
 KIND = StepKind(version=1, run=_run)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from llmlabel.io import fingerprint_path
-from llmlabel.lf import EMBEDDING, LF, answer_column, apply
+from llmlabel.io.runs import write_json
+from llmlabel.lf import EMBEDDING, LF, Column, answer_column, apply
 from llmlabel.recipe.config import AskStep, LabelStep
 from llmlabel.recipe.lfs import Builder, NearestSpec, PythonSpec, build_lf
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.ask import answer_fields, answers
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.embed import StepEncoder, step_vectors
-from llmlabel.io.runs import write_json
 
 __all__ = ["KIND", "batch", "build_lfs"]
 
@@ -48,14 +48,14 @@ def build_lfs(recipe: Recipe, embed_folder: Path) -> list[LF]:
     return lfs
 
 
-def batch(context: Context, split: str) -> dict[str, Sequence[Any]]:
+def batch(context: Context, split: str) -> dict[str, Column]:
     """Return a split's columns with all that earlier steps made of them."""
     rows = context.rows(split)
-    columns: dict[str, Sequence[Any]] = {c: rows[c].to_pylist() for c in rows.column_names}
+    columns: dict[str, Column] = {c: rows[c].to_pylist() for c in rows.column_names}
     if "embed" in context.inputs:
         columns[EMBEDDING] = step_vectors(context.input("embed"), split)
     for prompt, folder in context.asked().items():
-        columns[answer_column(prompt)] = answers(folder, columns["id"])
+        columns[answer_column(prompt)] = answers(folder, rows["id"].to_pylist())
     columns.setdefault("text", context.texts(split))
     return columns
 
@@ -71,7 +71,7 @@ def _run(context: Context) -> Mapping[str, Any]:
             data,
             context.recipe.task,
             batch_size=context.config.batch_size,
-            on_progress=lambda n, _, before=done: context.progress(before + n, total),
+            on_progress=context.progress_from(done, total),
         )
         done += len(votes)
         votes.save(context.folder.path / f"votes.{split}.npz")

@@ -29,7 +29,11 @@ def load_split(recipe: Recipe, split: str) -> tuple[pa.Table, pa.Table | None]:
     """
     data = recipe.config.data
     file = recipe.resolve(getattr(data, split))
-    as_text = [*recipe.task.text, *([data.id] if data.id else []), *([data.gold] if data.gold else [])]
+    as_text = [
+        *recipe.task.text,
+        *([data.id] if data.id else []),
+        *([data.gold] if data.gold else []),
+    ]
     table = read_table(file, text_columns=as_text)
     rows = check_rows(table, text=recipe.task.text, id_column=data.id, file=file, prefix=split)
     if data.gold is None:
@@ -55,7 +59,9 @@ def _check_gold(gold: pa.Table, recipe: Recipe, file: Any, column: str) -> None:
         guess = f", did you mean {close!r}?" if close else ""
         raise DataError(
             f"{label!r} is no class of the task{guess} (classes: {', '.join(names)})",
-            file=file, row=wrong["id"][0].as_py(), field=column,
+            file=file,
+            row=wrong["id"][0].as_py(),
+            field=column,
         )
 
 
@@ -80,7 +86,9 @@ def _check_overlap(rows: pa.Table, split: str, seen: dict[str, str]) -> None:
     ids = rows["id"].to_pylist()
     twice = next((i for i in ids if i in seen), None)
     if twice is not None:
-        raise DataError(f"the id stands in the splits {seen[twice]!r} and {split!r}; ids must differ", row=twice)
+        raise DataError(
+            f"the id stands in the splits {seen[twice]!r} and {split!r}; ids must differ", row=twice
+        )
     seen.update(dict.fromkeys(ids, split))
 
 
