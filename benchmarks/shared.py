@@ -26,7 +26,7 @@ def require_shared() -> None:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read JSON Lines."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def split_rows(name: str) -> dict[str, list[dict[str, Any]]]:

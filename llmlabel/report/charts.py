@@ -94,7 +94,7 @@ def heat_map(
     label
         What the matrix shows, for those who cannot see it.
     """
-    size = 26 if len(columns) > 12 else 38
+    size = int(min(38, max(14, 880 / len(columns))))
     left, top = 190, 120
     peak = float(np.nanmax(values)) if values.size else 0.0
     parts = []
@@ -118,7 +118,7 @@ def heat_map(
 def _cell(x: float, y: float, size: int, value: float, peak: float, as_percent: bool) -> str:
     level = 0 if peak <= 0 or not value > 0 else 1 + round(8 * value / peak)
     text = f"{100 * value:.0f}" if as_percent else f"{value:.0f}"
-    shown = text if value > 0 and (text != "0" or size > 30) else ""
+    shown = text if size >= 18 and value > 0 and (text != "0" or size > 30) else ""
     return (
         f'<rect class="cell level{level}" x="{x}" y="{y}" width="{size - 1}" height="{size - 1}"/>'
         f'<text class="in{level}" x="{x + size / 2:.1f}" y="{y + size / 2 + 4:.1f}" '
@@ -153,7 +153,7 @@ def reliability(curves: Sequence[tuple[str, str, Numbers, Numbers, Numbers]]) ->
         '<line class="grid" x1="40" y1="210" x2="240" y2="10"/>',
         '<rect class="frame" x="40" y="10" width="200" height="200"/>',
         '<text class="dim" x="140" y="238" text-anchor="middle">confidence</text>',
-        '<text class="dim" transform="translate(14 110) rotate(-90)" text-anchor="middle">accuracy</text>',
+        '<text class="dim" transform="translate(10 110) rotate(-90)" text-anchor="middle">accuracy</text>',
     ]
     for tick in (0.0, 0.5, 1.0):
         parts.append(

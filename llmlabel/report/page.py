@@ -117,11 +117,15 @@ def _tiles(results: Results, measured: str | None) -> list[dict[str, str]]:
                 "note": ", ".join(f"{n} {s}" for s, n in asked.items()),
             }
         )
-    for key, name in (("label_model", "label model"), ("student", "student")):
-        row = _row(results, measured, key)
+    # The label model where it is used, on the rows it labels; the student on new ones.
+    for key, name, split in (
+        ("label_model", "label model", "train"),
+        ("student", "student", measured),
+    ):
+        row = _row(results, split, key)
         if row is not None:
             low, high = row["accuracy"]["low"], row["accuracy"]["high"]
-            note = f"accuracy on {measured}, {_percent(low, 1)} to {_percent(high, 1)}"
+            note = f"accuracy on {split}, {_percent(low, 1)} to {_percent(high, 1)}"
             tiles.append(
                 {"name": name, "value": _percent(row["accuracy"]["value"], 1), "note": note}
             )
