@@ -1,0 +1,442 @@
+"""The default student: frozen embeddings and TF-IDF into logistic regression on soft labels."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from scipy.special import softmax
+from threadpoolctl import threadpool_limits
+
+from llmlabel.distill.features import Features, Matrix
+from llmlabel.distill.softmax import FOLDS, Choice, choose, fit_softmax
+from llmlabel.embed import (
+    HasEncode,
+    Tfidf,
+    embed,
+    fit_tfidf,
+    load_encoder,
+    load_tfidf,
+    unit_rows,
+)
+from llmlabel.errors import ConfigError, DataError
+from llmlabel.io import atomic_write
+
+__all__ = ["KIND", "LinearStudent", "fit_linear"]
+
+KIND: Final = "linear"
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, eq=False)
+class LinearStudent:
+    """A trained linear student; `fit_linear` makes one.
+
+    Parameters
+    ----------
+    classes
+        Class names in the order of the probability columns.
+    coef : array, shape (k, d + f)
+        Coefficients of the d embedding dimensions, then of the f TF-IDF terms.
+    intercept : array, shape (k,)
+    dims
+        d; 0 for a student without embeddings.
+    tfidf
+        The fitted TF-IDF, or None.
+    encoder
+        What embeds texts, or None where embeddings must be given.
+    encoder_id
+        The encoder's ``name`` and ``fingerprint``, as far as it has them.
+    facts
+        How it was fitted, for `describe`.
+    meta
+        Whatever the caller wants kept with it.
+    """
+
+    classes: tuple[str, ...]
+    coef: Matrix
+    intercept: Matrix
+    dims: int
+    tfidf: Tfidf | None
+    encoder: HasEncode | None
+    encoder_id: Mapping[str, str | None] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+
+    def predict_proba(
+        self, texts: Sequence[str], embeddings: npt.ArrayLike | None = None
+    ) -> Matrix:
+        """Return class probabilities.
+
+        Parameters
+        ----------
+        texts
+            n texts.
+        embeddings : array, shape (n, d), optional
+            The texts' vectors, where they are known already.
+
+        Returns
+        -------
+        array of float64, shape (n, k)
+            Rows sum to one, columns in the order of `classes`.
+
+        Raises
+        ------
+        ConfigError
+            Embeddings of another shape, or none given and no encoder to make them.
+        """
+        dense = _embeddings(texts, embeddings, self.encoder, self.dims)
+        logits = _features(texts, dense, self.tfidf).dot(self.coef) + self.intercept
+        probabilities: Matrix = softmax(logits, axis=1)
+        return probabilities
+
+    def predict(
+        self, texts: Sequence[str], embeddings: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.object_]:
+        """Return the name of each text's likeliest class, shape (n,)."""
+        best = self.predict_proba(texts, embeddings).argmax(axis=1)
+        names: npt.NDArray[np.object_] = np.array(self.classes, dtype=object)[best]
+        return names
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a report says about the student, as plain data."""
+        seconds = {} if self.seconds is None else {"seconds": round(self.seconds, 3)}
+        return {
+            "kind": KIND,
+            "encoder": self.encoder_id.get("name"),
+            "embedding_dims": self.dims,
+            "tfidf_terms": 0 if self.tfidf is None else self.tfidf.n_features,
+            "features": int(self.coef.shape[1]),
+            **self.facts,
+            **seconds,
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write the student into a folder: JSON and npz, no pickle.
+
+        An encoder that was fitted (TF-IDF + SVD) is saved inside; another is
+        named. The same student gives the same bytes.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        saves_itself = getattr(self.encoder, "save", None) if _is_fitted(self.encoder) else None
+        if saves_itself is not None:
+            saves_itself(folder / "encoder")
+        idf = {} if self.tfidf is None else self.tfidf.arrays()
+        with atomic_write(folder / "arrays.npz") as part:
+            np.savez(part, allow_pickle=False, coef=self.coef, intercept=self.intercept, **idf)
+        _write_json(folder / "vocabulary.json", self.tfidf.config() if self.tfidf else [])
+        # The config last: a folder without it holds no student.
+        _write_json(folder / "config.json", self._config(encoder_saved=saves_itself is not None))
+
+    def _config(self, *, encoder_saved: bool) -> dict[str, Any]:
+        return {
+            "kind": KIND,
+            "format": _FORMAT,
+            "llmlabel": version("llmlabel"),
+            "classes": list(self.classes),
+            "embedding_dims": self.dims,
+            "encoder": {**self.encoder_id, "saved": encoder_saved} if self.dims else None,
+            "facts": dict(self.facts),
+            "meta": dict(self.meta),
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path, encoder: HasEncode | None = None) -> LinearStudent:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        folder
+            The student's folder.
+        encoder
+            The encoder it was trained with; by default the saved one, or the one
+            of the saved name.
+
+        Raises
+        ------
+        DataError
+            The folder holds no linear student of this format.
+        ConfigError
+            The encoder cannot be found, or is not the one of the training.
+        """
+        folder = Path(folder)
+        config = read_config(folder)
+        if (config.get("kind"), config.get("format")) != (KIND, _FORMAT):
+            raise DataError(
+                f"expected a {KIND!r} student of format {_FORMAT}, got {config.get('kind')!r} of "
+                f"format {config.get('format')}",
+                file=folder / "config.json",
+            )
+        vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            return cls(
+                classes=tuple(config["classes"]),
+                coef=arrays["coef"],
+                intercept=arrays["intercept"],
+                dims=config["embedding_dims"],
+                tfidf=load_tfidf(vocabulary, arrays) if vocabulary else None,
+                encoder=_load_encoder(folder, config["encoder"], encoder),
+                encoder_id=_without_saved(config["encoder"]),
+                facts=config["facts"],
+                meta=config["meta"],
+            )
+
+
+def fit_linear(
+    texts: Sequence[str],
+    probabilities: npt.ArrayLike,
+    classes: Sequence[str],
+    *,
+    encoder: HasEncode | None = None,
+    embeddings: npt.ArrayLike | None = None,
+    tfidf: bool = True,
+    weights: npt.ArrayLike | None = None,
+    C: float | Literal["auto"] = "auto",
+    seed: int = 0,
+    meta: Mapping[str, Any] | None = None,
+) -> LinearStudent:
+    """Train a linear student on class probabilities.
+
+    Minimises the cross-entropy to the targets plus an L2 penalty, over unit
+    embeddings (where there is an encoder or embeddings are given) and TF-IDF of
+    words and characters.
+
+    Parameters
+    ----------
+    texts
+        n texts.
+    probabilities : array, shape (n, k)
+        Targets, as a label model gives them; one-hot rows for gold labels.
+        Probabilities below 0.01 count as nothing.
+    classes
+        k class names.
+    encoder
+        Embeds the texts here, and those to come.
+    embeddings : array, shape (n, d), optional
+        The texts' vectors, where they are known already.
+    tfidf
+        Whether to use TF-IDF.
+    weights : array, shape (n,), optional
+        How much each row counts; by default all the same.
+    C
+        Inverse strength of the penalty. ``"auto"`` chooses it, and how much the
+        embeddings weigh against TF-IDF, by 3-fold log-loss against the targets
+        themselves: no gold label is needed.
+    seed
+        Deals the rows to the folds.
+    meta
+        Plain data to be kept with the student: the task, where it came from.
+
+    Raises
+    ------
+    DataError
+        No rows; targets, weights or embeddings of the wrong shape or not finite.
+    ConfigError
+        Neither TF-IDF nor an encoder nor embeddings, or a C that is not positive.
+
+    Examples
+    --------
+    >>> texts = ["free gift", "win a free phone", "see you at lunch", "lunch tomorrow?"] * 3
+    >>> targets = [[0.1, 0.9], [0.2, 0.8], [0.9, 0.1], [0.8, 0.2]] * 3
+    >>> student = fit_linear(texts, targets, ["HAM", "SPAM"])
+    >>> student.predict(["a free lunch", "free phone"]).tolist()
+    ['HAM', 'SPAM']
+    """
+    started = time.perf_counter()
+    texts = list(texts)
+    targets, row_weights = _check_targets(texts, probabilities, classes, weights)
+    if not tfidf and encoder is None and embeddings is None:
+        raise ConfigError("a linear student needs tfidf=True, an encoder or embeddings")
+    if C != "auto" and not C > 0:
+        raise ConfigError(f"C: expected a positive number or 'auto', got {C}")
+    dense = _embeddings(texts, embeddings, encoder, None)
+    terms = fit_tfidf(texts) if tfidf else None
+    used = row_weights > 0
+    features = _features(texts, dense, terms).take(np.flatnonzero(used))
+    targets, row_weights = targets[used], row_weights[used]
+    # One thread: the matrices are small, and threads that wait for a busy
+    # machine's cores by spinning made this fit ten times slower.
+    with threadpool_limits(1):
+        choice = (
+            choose(features, targets, row_weights, seed=seed)
+            if C == "auto"
+            else Choice(float(C), 1.0, None, 0)
+        )
+        weighted = features.weighted(choice.embedding_weight)
+        fitted = fit_softmax(weighted, targets, row_weights, choice.C)
+    coef = fitted.coef
+    coef[:, : dense.shape[1]] *= np.sqrt(choice.embedding_weight)  # for embeddings as they come
+    student = LinearStudent(
+        classes=tuple(classes),
+        coef=coef,
+        intercept=fitted.intercept,
+        dims=dense.shape[1],
+        tfidf=terms,
+        encoder=encoder,
+        encoder_id=_identify(encoder) if dense.shape[1] else {},
+        facts=_facts(choice, fitted.intercept, classes, rows=int(used.sum())),
+        meta=dict(meta or {}),
+    )
+    return replace(student, seconds=time.perf_counter() - started)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a student folder's config.json.
+
+    Raises
+    ------
+    DataError
+        There is none, or it is no JSON object.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise DataError("no such file; expected the folder of a student", file=file)
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"not JSON: {error}", file=file) from error
+    if not isinstance(config, dict):
+        raise DataError(f"expected a JSON object, got {type(config).__name__}", file=file)
+    return config
+
+
+def _check_targets(
+    texts: Sequence[str],
+    probabilities: npt.ArrayLike,
+    classes: Sequence[str],
+    weights: npt.ArrayLike | None,
+) -> tuple[Matrix, Matrix]:
+    targets = np.asarray(probabilities, np.float64)
+    shape = (len(texts), len(classes))
+    if not texts or len(classes) < 2:
+        raise DataError(
+            f"expected at least one text and two classes, got {shape[0]} and {shape[1]}"
+        )
+    if targets.shape != shape:
+        raise DataError(
+            f"probabilities: expected the shape {shape} (texts, classes), got {targets.shape}"
+        )
+    wrong = ~(np.isfinite(targets).all(axis=1) & (targets >= 0).all(axis=1))
+    wrong |= ~np.isclose(targets.sum(axis=1), 1, atol=1e-3)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"expected probabilities that sum to one, got {targets[row].tolist()}", row=row
+        )
+    row_weights = np.ones(len(texts)) if weights is None else np.asarray(weights, np.float64)
+    if row_weights.shape != shape[:1]:
+        raise DataError(f"weights: expected the shape {shape[:1]}, got {row_weights.shape}")
+    if not (np.isfinite(row_weights).all() and (row_weights >= 0).all() and row_weights.any()):
+        raise DataError("weights: expected finite numbers, none negative, one positive")
+    return targets, row_weights
+
+
+def _embeddings(
+    texts: Sequence[str],
+    given: npt.ArrayLike | None,
+    encoder: HasEncode | None,
+    dims: int | None,
+) -> Matrix:
+    """Return unit embeddings of shape (n, dims); dims None takes what there is."""
+    if dims == 0 or (dims is None and given is None and encoder is None):
+        return np.empty((len(texts), 0))
+    if given is not None:
+        vectors = np.asarray(given)
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise DataError(
+                f"embeddings: expected the shape ({len(texts)}, {dims or 'd'}), got {vectors.shape}"
+            )
+        if not np.isfinite(vectors).all():
+            raise DataError("embeddings: expected finite numbers")
+        vectors = unit_rows(vectors)
+    elif encoder is not None:
+        vectors = embed(texts, encoder)
+    else:
+        raise ConfigError(
+            "this student was trained on given embeddings and has no encoder: give embeddings, or "
+            "load it with encoder="
+        )
+    if dims is not None and vectors.shape[1] != dims:
+        raise ConfigError(f"embeddings: expected {dims} numbers a row, got {vectors.shape[1]}")
+    return vectors.astype(np.float64)
+
+
+def _features(texts: Sequence[str], dense: Matrix, tfidf: Tfidf | None) -> Features:
+    sparse = sp.csr_matrix((len(texts), 0)) if tfidf is None else tfidf.transform(texts)
+    return Features(dense, sparse)
+
+
+def _facts(
+    choice: Choice, intercept: Matrix, classes: Sequence[str], *, rows: int
+) -> dict[str, Any]:
+    chosen = choice.log_loss is not None
+    return {
+        "rows": rows,
+        "C": choice.C,
+        "embedding_weight": choice.embedding_weight,
+        "criterion": f"{FOLDS}-fold log-loss against the soft labels" if chosen else None,
+        "criterion_value": round(choice.log_loss, 6) if choice.log_loss is not None else None,
+        "criterion_rows": choice.rows if chosen else 0,
+        "classes_without_rows": [
+            name for name, shift in zip(classes, intercept, strict=True) if np.isneginf(shift)
+        ],
+    }
+
+
+def _identify(encoder: HasEncode | None) -> dict[str, str | None]:
+    return {
+        "name": getattr(encoder, "name", None),
+        "fingerprint": getattr(encoder, "fingerprint", None),
+    }
+
+
+def _is_fitted(encoder: HasEncode | None) -> bool:
+    """Whether the encoder was fitted here, so that no name brings it back."""
+    from llmlabel.embed import TfidfSvdEncoder
+
+    return isinstance(encoder, TfidfSvdEncoder)
+
+
+def _load_encoder(
+    folder: Path, config: Mapping[str, Any] | None, given: HasEncode | None
+) -> HasEncode | None:
+    if config is None:
+        return None
+    name, fingerprint = config["name"], config["fingerprint"]
+    encoder = given
+    if encoder is None and config["saved"]:
+        encoder = load_encoder(folder / "encoder")
+    if encoder is None and name is not None:
+        encoder = load_encoder(name)
+    found = getattr(encoder, "fingerprint", None)
+    if encoder is not None and fingerprint is not None and found != fingerprint:
+        raise ConfigError(
+            f"{folder}: the student was trained with the encoder {name!r} of fingerprint "
+            f"{fingerprint[:12]}, got {getattr(encoder, 'name', type(encoder).__name__)!r} of "
+            f"{str(found)[:12]}; its vectors would mean something else",
+            hint="give the encoder of the training, or train the student anew",
+        )
+    return encoder
+
+
+def _without_saved(config: Mapping[str, Any] | None) -> dict[str, str | None]:
+    kept = {k: v for k, v in (config or {}).items() if k != "saved"}
+    return cast("dict[str, str | None]", kept)
+
+
+def _write_json(file: Path, value: Any) -> None:
+    with atomic_write(file) as part:
+        part.write_text(
+            json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
+            encoding="utf-8",
+        )
