@@ -1,4 +1,4 @@
-"""Where the prompts and recipes that come with llmlabel lie."""
+"""Where the prompts, recipes and configs that come with llmlabel lie."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["shipped_folder"]
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def shipped_folder(kind: Literal["prompts", "recipes"]) -> Path:
-    """Return the folder of the shipped prompts or recipes.
+def shipped_folder(kind: Literal["configs", "prompts", "recipes"]) -> Path:
+    """Return the folder of the shipped prompts, recipes or configs.
 
     In an installed wheel it lies inside the package, in a checkout at the top.
 
