@@ -9,6 +9,7 @@ are of one size to start with; w is chosen from the data.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,15 @@ class Features:
             return self.dense
         return sp.hstack([sp.csr_matrix(self.dense), self.sparse], format="csr")
 
-    def gram(self) -> Matrix:
-        """Return the inner products of all rows, shape (n, n)."""
-        products: Matrix = self.dense @ self.dense.T + (self.sparse @ self.sparse.T).toarray()
+    def gram(self, embedding_weight: float) -> Matrix:
+        """Return the inner products of all rows of `weighted`, shape (n, n)."""
+        dense, sparse = self._grams
+        products: Matrix = embedding_weight * dense + sparse
         return products
+
+    @cached_property
+    def _grams(self) -> tuple[Matrix, Matrix]:
+        return self.dense @ self.dense.T, (self.sparse @ self.sparse.T).toarray()
 
     def dot(self, coef: Matrix) -> Matrix:
         """Return the features times coefficients of shape (k, d + f): shape (n, k)."""

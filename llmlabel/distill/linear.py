@@ -262,8 +262,13 @@ def fit_linear(
     dense = _embeddings(texts, embeddings, encoder, None)
     terms = fit_tfidf(texts) if tfidf else None
     used = row_weights > 0
-    features = _features(texts, dense, terms).take(np.flatnonzero(used))
-    targets, row_weights = targets[used], row_weights[used]
+    features = _features(texts, dense, terms)
+    if not used.all():
+        features, targets, row_weights = (
+            features.take(np.flatnonzero(used)),
+            targets[used],
+            row_weights[used],
+        )
     # One thread: the matrices are small, and threads that wait for a busy
     # machine's cores by spinning made this fit ten times slower.
     with threadpool_limits(1):
@@ -272,13 +277,10 @@ def fit_linear(
             if C == "auto"
             else Choice(float(C), 1.0, None, 0)
         )
-        weighted = features.weighted(choice.embedding_weight)
-        fitted = fit_softmax(weighted, targets, row_weights, choice.C)
-    coef = fitted.coef
-    coef[:, : dense.shape[1]] *= np.sqrt(choice.embedding_weight)  # for embeddings as they come
+        fitted = fit_softmax(features, targets, row_weights, choice.C, choice.embedding_weight)
     student = LinearStudent(
         classes=tuple(classes),
-        coef=coef,
+        coef=fitted.coef,
         intercept=fitted.intercept,
         dims=dense.shape[1],
         tfidf=terms,

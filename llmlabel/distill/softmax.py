@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +28,7 @@ EMBEDDING_WEIGHTS: Final = (0.5, 2.0, 4.0)
 MAX_GRAM_ROWS: Final = 2_500  # a Gram matrix of 50 MB; choosing on more rows changes little
 
 _DEFAULT_C: Final = 10.0
-_TOLERANCE: Final = 1e-4
+_TOLERANCE: Final = 1e-5  # at 1e-4 a warm start passes for a solution
 _FLOOR: Final = np.log(1e-6)  # a class that a fold has not seen costs much, not everything
 
 
@@ -56,7 +57,9 @@ class Choice:
     rows: int
 
 
-def fit_softmax(features: Features, targets: Matrix, weights: Matrix, C: float) -> Coefficients:
+def fit_softmax(
+    features: Features, targets: Matrix, weights: Matrix, C: float, embedding_weight: float = 1.0
+) -> Coefficients:
     """Fit logistic regression on soft targets.
 
     Parameters
@@ -69,14 +72,25 @@ def fit_softmax(features: Features, targets: Matrix, weights: Matrix, C: float) 
         Row weights.
     C
         Inverse strength of the L2 penalty, scikit-learn's C.
+    embedding_weight
+        How often the embeddings count.
+
+    Returns
+    -------
+    Coefficients for the features as they are, the weight folded in.
     """
-    everything = np.arange(len(features))
-    in_coordinates = len(features) <= min(MAX_GRAM_ROWS, features.n_features)
-    if not in_coordinates:
-        return _Path(targets, weights).fit(features.matrix(), C)
-    lower, _ = coordinates(features.gram(), everything, everything[:0])
-    fitted = _Path(targets, weights).fit(lower, C)
-    return Coefficients(from_coordinates(features, lower, fitted.coef), fitted.intercept)
+    path = _Path(targets, weights)
+    weighted = features.weighted(embedding_weight)
+    if len(features) <= min(MAX_GRAM_ROWS, features.n_features):
+        everything = np.arange(len(features))
+        lower, _ = coordinates(features.gram(embedding_weight), everything, everything[:0])
+        fitted = path.fit(lower, C)
+        coef = from_coordinates(weighted, lower, fitted.coef)
+    else:
+        fitted = path.fit(weighted.matrix(), C)
+        coef = fitted.coef
+    coef[:, : features.dense.shape[1]] *= np.sqrt(embedding_weight)
+    return Coefficients(coef, fitted.intercept)
 
 
 def choose(features: Features, targets: Matrix, weights: Matrix, *, seed: int) -> Choice:
@@ -84,21 +98,25 @@ def choose(features: Features, targets: Matrix, weights: Matrix, *, seed: int) -
 
     The criterion is the mean log-loss of held-out rows against their own soft
     targets, over 3 folds stratified by the likeliest class. On more than 2,500
-    rows a seeded sample of that many is used.
+    rows a seeded sample of that many is used; fewer than 6 are too few to choose by.
     """
+    if len(features) < 2 * FOLDS:
+        return Choice(_DEFAULT_C, 1.0, None, len(features))
     rng = np.random.default_rng(seed)
-    sample = np.sort(rng.permutation(len(features))[:MAX_GRAM_ROWS])
-    features, targets, weights = features.take(sample), targets[sample], weights[sample]
+    if len(features) > MAX_GRAM_ROWS:
+        sample = np.sort(rng.permutation(len(features))[:MAX_GRAM_ROWS])
+        features, targets, weights = features.take(sample), targets[sample], weights[sample]
     folds = _folds(targets.argmax(axis=1), rng)
     both = features.dense.shape[1] and features.sparse.shape[1]
-    losses = dict(zip(C_GRID, _losses(features, targets, weights, folds, C_GRID), strict=True))
+    held_out = partial(_losses, features, targets, weights, folds)
+    losses = dict(zip(C_GRID, held_out(1.0, C_GRID), strict=True))
     C = min(losses, key=losses.__getitem__)
     # One after the other, since C moves the loss far more than the weight does.
     by_weight = {1.0: losses[C]}
     for weight in EMBEDDING_WEIGHTS if both else ():
-        (by_weight[weight],) = _losses(features.weighted(weight), targets, weights, folds, (C,))
+        (by_weight[weight],) = held_out(weight, (C,))
     weight = min(by_weight, key=by_weight.__getitem__)
-    return Choice(C, weight, by_weight[weight], len(sample))
+    return Choice(C, weight, by_weight[weight], len(features))
 
 
 def _losses(
@@ -106,11 +124,14 @@ def _losses(
     targets: Matrix,
     weights: Matrix,
     folds: npt.NDArray[np.intp],
+    embedding_weight: float,
     grid: Sequence[float],
 ) -> Sequence[float]:
     """Return the held-out mean log-loss for each C of a grid."""
     spanned = len(features) < features.n_features
-    rows: Any = features.gram() if spanned else features.matrix()
+    rows: Any = (
+        features.gram(embedding_weight) if spanned else features.weighted(embedding_weight).matrix()
+    )
     total = np.zeros(len(grid))
     for fold in range(FOLDS):
         train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
