@@ -14,10 +14,11 @@ from rich.table import Table
 
 __all__ = ["RunDisplay", "console", "percent", "run_display", "table", "warnings_as_lines"]
 
-console = Console(stderr=True)
+# Without a terminal there is no edge to wrap at.
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 """Messages go to stderr, so that stdout holds results alone."""
 
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 200)
 
 
 class RunDisplay:
@@ -109,7 +110,4 @@ def table(
         made.add_column(name, justify="left" if flush else "right", no_wrap=flush, overflow="fold")
     for row in rows:
         made.add_row(*row)
-    if not sys.stdout.isatty():  # piped: no wrapping at an imagined screen's edge
-        Console(width=200).print(made)
-        return
     out.print(made)

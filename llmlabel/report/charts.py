@@ -163,7 +163,9 @@ def reliability(curves: Sequence[tuple[str, str, Numbers, Numbers, Numbers]]) ->
             f'<text class="dim" x="34" y="{214 - 200 * tick}" text-anchor="end">{tick:g}</text>'
         )
     for i, (name, kind, confidences, accuracies, counts) in enumerate(curves):
-        points = [(40 + 200 * c, 210 - 200 * a) for c, a in zip(confidences, accuracies, strict=True)]
+        points = [
+            (40 + 200 * c, 210 - 200 * a) for c, a in zip(confidences, accuracies, strict=True)
+        ]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline class="line {escape(kind)}" points="{path}"/>')
         top = max(float(np.max(counts, initial=1)), 1.0)

@@ -351,6 +351,8 @@ def _contested(c: Mapping[str, Any]) -> dict[str, Any]:
 def _steps(results: Results) -> list[dict[str, str]]:
     out = []
     for name, step in results.steps.items():
+        if name == "report":  # of an earlier page: this one is not in its own table
+            continue
         manifest = read_json(step.path / "manifest.json")
         facts = ", ".join(f"{k} {_short(v)}" for k, v in manifest["facts"].items() if v is not None)
         out.append(

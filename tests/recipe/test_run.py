@@ -96,7 +96,10 @@ def test_gold_is_seen_by_the_evaluation_alone(make_recipe, tmp_path):
     without = run(load_recipe(make_recipe(lambda d: d["data"].pop("gold"))), tmp_path / "b")
     a, b = Results.read(with_gold), Results.read(without)
     assert a.labels("train").to_table() == b.labels("train").to_table()
-    assert a.labels("test", of="predictions").to_table() == b.labels("test", of="predictions").to_table()
+    assert (
+        a.labels("test", of="predictions").to_table()
+        == b.labels("test", of="predictions").to_table()
+    )
     assert b.evaluation() == {}
     assert "No gold labels" in (without / "report.html").read_text()
 
@@ -154,7 +157,9 @@ def test_an_id_in_two_splits_is_an_error(make_recipe, tmp_path):
 
 def test_a_column_with_an_unknown_class_is_an_error(make_recipe, tmp_path):
     folder = make_recipe(lambda d: lfs(d).append({"lf": "column", "name": "old", "column": "id"}))
-    with pytest.raises(LabelingFunctionError, match="LF 'old': unknown value 'a0-SPAM-0' on row 'a0-SPAM-0'"):
+    with pytest.raises(
+        LabelingFunctionError, match="LF 'old': unknown value 'a0-SPAM-0' on row 'a0-SPAM-0'"
+    ):
         run(load_recipe(folder), tmp_path / "out")
 
 
@@ -187,4 +192,7 @@ def test_kill_9_in_the_middle_and_on_again(make_recipe, tmp_path):
     clean = run(load_recipe(folder), tmp_path / "clean")
     a, b = Results.read(out), Results.read(clean)
     assert a.votes("train") == b.votes("train")
-    assert a.labels("test", of="predictions").to_table() == b.labels("test", of="predictions").to_table()
+    assert (
+        a.labels("test", of="predictions").to_table()
+        == b.labels("test", of="predictions").to_table()
+    )
