@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 from llmlabel.errors import ConfigError, UnknownNameError, nearest_name
 from llmlabel.io import fingerprint
 from llmlabel.io.shipped import shipped_folder
-from llmlabel.llm.answers import AnswerField, answer_schema
+from llmlabel.llm.answers import AnswerField, answer_schema, check_answer
+from llmlabel.llm.examples import Example
 from llmlabel.llm.frontmatter import read_front_matter
-from llmlabel.llm.templates import Section, check_sections, render_section, split_roles
+from llmlabel.llm.templates import Section, check_sections, reads, render_section, split_roles
 from llmlabel.llm.types import Message, Request
 from llmlabel.schema import Task
 
@@ -50,7 +51,13 @@ class Prompt:
     max_tokens: int | None = None
     file: str = field(default="", compare=False)
 
-    def render(self, task: Task, row: Mapping[str, Any], text: str) -> list[Message]:
+    def render(
+        self,
+        task: Task,
+        row: Mapping[str, Any],
+        text: str,
+        examples: Sequence[Example] = (),
+    ) -> list[Message]:
         """Return the chat that asks about one row.
 
         Parameters
@@ -61,16 +68,43 @@ class Prompt:
             The row's columns.
         text
             The row's text, see `row_text`.
+        examples
+            Answered rows to show, see `select_examples`. A template that reads
+            ``examples`` (each with ``text``, ``answer``, ``json`` and ``row``)
+            shows them itself. Else each becomes two messages before the last
+            one of the user: the example asked about alike, and its answer.
 
         Raises
         ------
         ConfigError
-            With file, line and row, where a template cannot be rendered.
+            With file, line and row, where a template cannot be rendered; an
+            example's answer is outside the schema.
         """
-        values = {"task": task, "row": row, "text": text}
-        return [
+        self._check_examples(task, examples)
+        values = {"task": task, "row": row, "text": text, "examples": examples}
+        messages: list[Message] = [
             {"role": s.role, "content": render_section(s, self.file, values)} for s in self.sections
         ]
+        if examples and not any(reads(s.source, "examples") for s in self.sections):
+            at = max((i for i, s in enumerate(self.sections) if s.role == "user"), default=None)
+            if at is None:
+                raise ConfigError(f"{self.file}: examples need a user message to stand before")
+            messages[at:at] = self._turns(task, examples, self.sections[at])
+        return messages
+
+    def _turns(
+        self, task: Task, examples: Sequence[Example], section: Section
+    ) -> Iterator[Message]:
+        for e in examples:
+            values = {"task": task, "row": e.row, "text": e.text, "examples": ()}
+            yield {"role": "user", "content": render_section(section, self.file, values)}
+            yield {"role": "assistant", "content": e.json}
+
+    def _check_examples(self, task: Task, examples: Sequence[Example]) -> None:
+        for e in examples:
+            checked = check_answer(e.answer, _constant(self, task)[0])
+            if isinstance(checked, str):
+                raise ConfigError(f"{self.file}: the example {e.text[:40]!r}: {checked}")
 
     def schema(self, task: Task) -> dict[str, Any]:
         """Return the JSON Schema of an answer: all fields required, no others."""
@@ -92,12 +126,13 @@ class Prompt:
         custom_id: str,
         model: str | None = None,
         params: Mapping[str, Any] | None = None,
+        examples: Sequence[Example] = (),
     ) -> Request:
         """Return the request that asks about one row.
 
         Parameters
         ----------
-        task, row, text
+        task, row, text, examples
             See `render`.
         custom_id
             The row's id.
@@ -111,7 +146,7 @@ class Prompt:
         return Request(
             custom_id=custom_id,
             model=model or self.model or "",
-            messages=self.render(task, row, text),
+            messages=self.render(task, row, text, examples),
             params={**hints, **(params or {})},
             schema=schema,
             prompt=self.name,
@@ -137,7 +172,8 @@ def parse_prompt(text: str, *, file: str | Path = "<prompt>") -> Prompt:
         stand; ``description``, ``model``, ``temperature`` and ``max_tokens``
         may. ``answer`` maps each field to a JSON Schema property with ``type``
         or ``enum``; in an ``enum``, ``$classes`` stands for the task's classes.
-        The body is a Jinja2 template over ``task``, ``row`` and ``text``; lines
+        The body is a Jinja2 template over ``task``, ``row``, ``text`` and
+        ``examples``; lines
         ``system:``, ``user:`` and ``assistant:`` alone open a message.
     file
         For messages.

@@ -20,9 +20,9 @@ from jinja2.utils import missing
 
 from llmlabel.errors import ConfigError, UnknownNameError, nearest_name
 
-__all__ = ["VARIABLES", "Section", "check_sections", "render_section", "split_roles"]
+__all__ = ["VARIABLES", "Section", "check_sections", "reads", "render_section", "split_roles"]
 
-VARIABLES: Final = ("task", "row", "text")
+VARIABLES: Final = ("task", "row", "text", "examples")
 """What a template can use."""
 
 _MARKER: Final = re.compile(r"(system|user|assistant):[ \t]*")
@@ -112,6 +112,18 @@ def check_sections(sections: Iterable[Section], file: str) -> None:
             f"{file}: the prompt uses neither {{{{ text }}}} nor {{{{ row }}}}, "
             "so every row would be asked the same"
         )
+
+
+@functools.lru_cache(maxsize=256)
+def reads(source: str, variable: str) -> bool:
+    """Return whether a template uses a variable.
+
+    Examples
+    --------
+    >>> reads("{{ text }}", "text"), reads("{{ text }}", "examples")
+    (True, False)
+    """
+    return variable in meta.find_undeclared_variables(_environment().parse(source))
 
 
 def render_section(section: Section, file: str, values: Mapping[str, Any]) -> str:
