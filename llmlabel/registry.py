@@ -33,6 +33,7 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "label_models": {
             "majority_vote": "llmlabel.labelmodel:MajorityVote",
             "dawid_skene": "llmlabel.labelmodel:DawidSkene",
+            "two_rate": "llmlabel.labelmodel:TwoRateModel",
         },
         "clients": {
             "openai": "llmlabel.llm:OpenAIClient",

@@ -14,7 +14,7 @@ from llmlabel.labelmodel.patterns import Array, find_patterns
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import IntArray, VoteMatrix
 
-__all__ = ["LabelModel"]
+__all__ = ["LabelModel", "check_weights", "nothing_to_learn", "require_votes"]
 
 _PREDICT_CHUNK: Final = 1 << 18  # patterns scored at a time
 _UNCOVERED: Final = ("balance", "uniform")
@@ -70,17 +70,14 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             Fewer than two classes, no vote on any row, or weights that are no weights.
         """
         self._check_parameters()
-        votes = _require_votes(L)
+        votes = require_votes(L)
         if len(L.classes) < 2:
             raise DataError(f"expected at least two classes, got {', '.join(L.classes) or 'none'}")
-        weights = _check_weights(sample_weight, len(L))
+        weights = check_weights(sample_weight, len(L))
         patterns = find_patterns(votes, weights)
         voting = (patterns.votes != ABSTAIN).any(axis=1) & (patterns.weights > 0)
         if not voting.any():
-            raise DataError(
-                f"no labeling function votes on any of the {len(L)} rows; nothing to learn from",
-                hint="look at the coverage of each labeling function: llmlabel analyze",
-            )
+            raise nothing_to_learn(len(L))
         self.classes_ = np.array(L.classes, np.str_)
         self.lf_names_ = L.lf_names
         self._fit(patterns.votes[voting], patterns.weights[voting])
@@ -119,7 +116,7 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
     def _require_known(self, L: VoteMatrix) -> IntArray:
         """Return the votes where they have the labeling functions and classes of `fit`."""
         check_is_fitted(self, "class_balance_")
-        votes = _require_votes(L)
+        votes = require_votes(L)
         _require_same("labeling function", L.lf_names, self.lf_names_)
         _require_same("class", L.classes, tuple(str(c) for c in self.classes_))
         return votes
@@ -139,7 +136,16 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
                 raise ConfigError(f"{me}: {name}: expected {low:g} to {high:g}, got {value!r}")
 
 
-def _require_votes(L: VoteMatrix) -> IntArray:
+def nothing_to_learn(n: int) -> DataError:
+    """Return the error of votes that are all silent."""
+    return DataError(
+        f"no labeling function votes on any of the {n} rows; nothing to learn from",
+        hint="look at the coverage of each labeling function: llmlabel analyze",
+    )
+
+
+def require_votes(L: VoteMatrix) -> IntArray:
+    """Return the votes of what must be a vote matrix."""
     if not isinstance(L, VoteMatrix):
         raise DataError(
             f"expected a VoteMatrix, got {type(L).__name__}",
@@ -163,7 +169,8 @@ def _require_same(what: str, given: tuple[str, ...], fitted: tuple[str, ...]) ->
         )
 
 
-def _check_weights(weights: npt.ArrayLike | None, n: int) -> Array | None:
+def check_weights(weights: npt.ArrayLike | None, n: int) -> Array | None:
+    """Return weights of n rows as floats of at least 0, or None."""
     if weights is None:
         return None
     found = np.asarray(weights, np.float64)

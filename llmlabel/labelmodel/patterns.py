@@ -62,7 +62,7 @@ def find_patterns(votes: IntArray, weights: npt.ArrayLike | None = None) -> Patt
     >>> found.votes[found.inverse].tolist()
     [[0, 1], [1, 1], [0, 1]]
     """
-    _, first, inverse = np.unique(_row_hashes(votes), return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(row_hashes(votes), return_index=True, return_inverse=True)
     if not _same(votes, votes[first], inverse):
         _, first, inverse = np.unique(votes, axis=0, return_index=True, return_inverse=True)
     inverse = inverse.reshape(-1)
@@ -86,18 +86,18 @@ def one_hot(votes: IntArray, k: int) -> sp.csr_array:
     return sp.csr_array((np.ones(len(columns)), columns, rows), shape=(u, m * k))
 
 
-def _row_hashes(votes: IntArray) -> npt.NDArray[np.uint64]:
+def row_hashes(votes: IntArray) -> npt.NDArray[np.uint64]:
     n, m = votes.shape
     hashes = np.empty(n, np.uint64)
     for start in range(0, n, _CHUNK):
         part = votes[start : start + _CHUNK]
         words = np.full((len(part), -(-m // 4) * 4), ABSTAIN, np.int16)  # 4 votes a word
         words[:, :m] = part
-        hashes[start : start + _CHUNK] = _hash_words(words.view(np.uint64))
+        hashes[start : start + _CHUNK] = hash_words(words.view(np.uint64))
     return hashes
 
 
-def _hash_words(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def hash_words(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Chain the words of each row through splitmix64's finaliser."""
     state = np.zeros(len(words), np.uint64)
     for word in words.T:

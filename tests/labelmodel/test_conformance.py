@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from llmlabel import registry
 from llmlabel.errors import ConfigError, DataError, UnknownNameError
-from llmlabel.labelmodel import DawidSkene, MajorityVote
+from llmlabel.labelmodel import DawidSkene, MajorityVote, TwoRateModel
 from llmlabel.votes import VoteMatrix
 
 MODELS = {
@@ -29,6 +29,8 @@ MODELS = {
         balance_rows=1,
         max_iter=2000,
     ),
+    "two_rate": TwoRateModel(),
+    "two_rate_uniform": TwoRateModel(uncovered="uniform"),
 }
 CLOSE = {"rtol": 0, "atol": 1e-4}  # EM stops within tol of its end, on other last bits
 

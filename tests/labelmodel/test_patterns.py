@@ -34,7 +34,7 @@ def test_weights_are_summed(votes, data):
 
 
 def test_rows_that_share_a_hash_stay_apart(monkeypatch):
-    monkeypatch.setattr(patterns, "_hash_words", lambda words: np.zeros(len(words), np.uint64))
+    monkeypatch.setattr(patterns, "hash_words", lambda words: np.zeros(len(words), np.uint64))
     votes = np.array([[0, 1], [1, 0], [0, 1]], np.int16)
     found = find_patterns(votes)
     assert len(found.votes) == 2
@@ -43,7 +43,7 @@ def test_rows_that_share_a_hash_stay_apart(monkeypatch):
 
 def test_no_collision_among_rows_that_differ_little():
     bits = np.arange(1 << 16)[:, None] >> np.arange(16) & 1
-    assert len(np.unique(patterns._row_hashes(bits.astype(np.int16)))) == 1 << 16
+    assert len(np.unique(patterns.row_hashes(bits.astype(np.int16)))) == 1 << 16
 
 
 def test_many_rows_take_seconds():

@@ -1,0 +1,106 @@
+"""Labeling functions that say the same thing more often than the classes explain."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from llmlabel.labelmodel.patterns import Array
+from llmlabel.labelmodel.rates import Counts
+from llmlabel.labelmodel.voterows import VoteChunk, VoteRows
+from llmlabel.votes import FloatArray
+
+__all__ = ["agreement_counts", "phi", "shares_of_rows", "vote_shares_of"]
+
+_CELLS: Final = 1 << 22  # of the dense part of one step
+
+
+def agreement_counts(rows: VoteRows) -> Array:
+    """Return on how many rows each two LFs give the same vote, shape (m, m)."""
+    m, k = rows.shape
+    total = np.zeros((m, m))
+    for _, chunk in rows.chunks():
+        group, _ = _groups(chunk, k)
+        hot = _members(group, chunk.lf, m)
+        weights = np.zeros(hot.shape[0])
+        weights[group] = chunk.weights[chunk.row]
+        total += (hot.T @ hot.multiply(weights[:, None]).tocsr()).toarray()
+    return total
+
+
+def phi(agreement: Array, counts: Counts, least: float) -> Array:
+    r"""Return by how much LFs agree beyond what the two rates explain, shape (m, m).
+
+    With :math:`x_{jv}` saying that LF j votes v, and means taken on rows of the class v
+    and on rows of any other,
+
+    .. math:: \phi_{jl} = \frac{\sum_v \mathrm{E}\,\mathrm{cov}(x_{jv}, x_{lv} | y = v)}
+              {\sqrt{\sum_v \mathrm{E}\,\mathrm{var}(x_{jv} | y = v)
+                     \sum_v \mathrm{E}\,\mathrm{var}(x_{lv} | y = v)}}
+
+    Two standard errors are taken off, and what is below `least` after that is none.
+    """
+    rows = counts.classes.sum()
+    shares = np.stack([counts.classes, rows - counts.classes])
+    means = np.stack([counts.right, counts.votes - counts.right]) / np.maximum(
+        shares[:, None, :], 1e-12
+    )
+    means = np.clip(means, 0, 1)
+    expected = np.einsum("sjv,sv,slv->jl", means, shares / rows, means, optimize=True)
+    variance = np.einsum("sjv,sv->j", means * (1 - means), shares / rows)
+    scale = np.sqrt(np.outer(variance, variance) + 1e-12)
+    found = np.minimum((agreement / rows - expected) / scale - 2 / np.sqrt(rows), 1)
+    np.fill_diagonal(found, 0)
+    return np.where(found > least, found, 0)
+
+
+def vote_shares_of(chunk: VoteChunk, dependence: Array, k: int) -> Array | None:
+    """Return what each vote counts, 1 / (1 + the dependence on the votes it agrees with).
+
+    None where every vote counts fully.
+    """
+    bound = np.asarray(dependence.any(axis=1))
+    if not bound.any():
+        return None
+    group, size = _groups(chunk, k)
+    shared = np.flatnonzero((size[group] > 1) & bound[chunk.lf])
+    shares = np.ones(len(group))
+    if not len(shared):
+        return shares
+    _, member = np.unique(group[shared], return_inverse=True)
+    lf = chunk.lf[shared]
+    m = len(dependence)
+    step = max(1, _CELLS // m)
+    # In row order, so that a row's groups are consecutive.
+    for low in range(0, int(member.max()) + 1, step):
+        at = np.flatnonzero((member >= low) & (member < low + step))
+        hot = _members(member[at] - low, lf[at], m)
+        shares[shared[at]] = 1 / (1 + (hot @ dependence)[member[at] - low, lf[at]])
+    return shares
+
+
+def shares_of_rows(rows: VoteRows, dependence: Array) -> FloatArray | None:
+    """Return `vote_shares_of` for all votes, shape (v,), or None."""
+    if not dependence.any():
+        return None
+    found = np.ones(len(rows.cells), np.float32)
+    for votes, chunk in rows.chunks():
+        found[votes] = vote_shares_of(chunk, dependence, rows.shape[1])
+    return found
+
+
+def _groups(chunk: VoteChunk, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+    """Number the classes voted for in each row: each vote's group, and each group's size."""
+    cell = chunk.row.astype(np.int64) * k + chunk.label
+    size = np.bincount(cell, minlength=len(chunk.weights) * k)
+    number = np.cumsum(size > 0) - 1
+    return number[cell], size[size > 0]
+
+
+def _members(group: npt.NDArray[np.int64], lf: npt.NDArray[np.int32], m: int) -> sp.csr_array:
+    """Return which LFs are in each group, 0/1, shape (g, m)."""
+    g = int(group.max()) + 1 if len(group) else 0
+    return sp.coo_array((np.ones(len(group)), (group, lf)), shape=(g, m)).tocsr()
