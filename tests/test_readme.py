@@ -23,7 +23,7 @@ def test_every_command_named_is_one():
     from llmlabel.cli.app import app
 
     known = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
-    named = set(re.findall(r"llmlabel (\w+)", README.read_text(encoding="utf-8")))
+    named = set(re.findall(r"\$ llmlabel (\w+)", README.read_text(encoding="utf-8")))
     assert {"run", "plan", "predict"} <= named <= known
 
 
@@ -32,3 +32,11 @@ def test_every_command_named_is_one():
 )
 def test_links_lead_somewhere(target):
     assert (README.parent / target).exists()
+
+
+def test_benchmark_tables_are_those_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(README.parent))
+    from benchmarks.tables import DOCS, render
+
+    text = DOCS.read_text(encoding="utf-8")
+    assert render(text) == text

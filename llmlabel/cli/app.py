@@ -113,7 +113,7 @@ def report(run_folder: RunArg, out: OutOption = None) -> None:
 
 
 @app.command(
-    epilog="Example: llmlabel predict runs/support-tickets/student new.csv --out labeled.csv"
+    epilog="Example: llmlabel predict runs/support-tickets new.csv --out labeled.csv"
 )
 def predict(
     model: Annotated[Path, typer.Argument(help="A student's folder, or a run folder.")],

@@ -1,0 +1,59 @@
+"""Write the tables of docs/benchmarks.md from the committed results.
+
+    python -m benchmarks.tables
+
+Between ``<!-- NAME -->`` and ``<!-- /NAME -->`` stands the table of results/NAME.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.shared import ROOT
+from llmlabel.io import atomic_write
+from llmlabel.io.runs import read_json
+
+DOCS = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def render(text: str) -> str:
+    """Return the page with every table made anew from its results."""
+    for file in sorted(RESULTS.glob("*.json")):
+        name, found = file.stem, read_json(file)
+        table = _quality(found["test"]) if "test" in found else _figures(found["figures"])
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = marked.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def _quality(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = "| who labels | rows | accuracy % | macro-F1 % | ECE |\n|---|---:|---:|---:|---:|"
+    lines = [
+        f"| {r['name']} | {r['n']} | {_interval(r['accuracy'])} | {_interval(r['macro_f1'])} | "
+        f"{'-' if r['ece'] is None else format(r['ece'], '.3f')} |"
+        for r in rows
+    ]
+    return "\n".join([head, *lines])
+
+
+def _figures(found: Mapping[str, Any]) -> str:
+    lines = [f"| {name} | {_number(value)} |" for name, value in found.items()]
+    return "\n".join(["| figure | value |\n|---|---:|", *lines])
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{100 * found['value']:.1f} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_number(v)}" for k, v in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    with atomic_write(DOCS) as part:
+        part.write_text(render(DOCS.read_text(encoding="utf-8")), encoding="utf-8")
