@@ -1,7 +1,13 @@
 """Texts to unit vectors, through anything with ``.encode``; each text is encoded once."""
 
 from llmlabel.embed.cache import VectorCache, embed
-from llmlabel.embed.encoder import Encoder, EncoderFallbackWarning, HasEncode, encode_unit, unit_rows
+from llmlabel.embed.encoder import (
+    Encoder,
+    EncoderFallbackWarning,
+    HasEncode,
+    encode_unit,
+    unit_rows,
+)
 from llmlabel.embed.load import load_encoder
 from llmlabel.embed.sentence import SentenceEncoder
 from llmlabel.embed.tfidf import Tfidf, fit_tfidf, load_tfidf
