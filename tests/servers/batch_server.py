@@ -29,7 +29,8 @@ queue
 max_requests, max_bytes
     A file beyond these fails (default 50,000 and 200 MB).
 
-``GET /stats``: uploads, creates, views, downloads, and how often each ``custom_id`` was paid.
+``GET /stats``: calls by name (upload, create, view, content), and how often each ``custom_id``
+was in a batch that began (asked) and was answered (paid).
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class State:
         self.content: dict[str, bytes] = {}
         self.batches: dict[str, dict] = {}
         self.calls: collections.Counter[str] = collections.Counter()
+        self.asked: collections.Counter[str] = collections.Counter()
         self.paid: collections.Counter[str] = collections.Counter()
         self.drop = dict(self.config.get("drop", {}))
         self.torn = self.config.get("torn", 0)
@@ -166,6 +168,8 @@ async def create(request: web.Request) -> web.Response:
     if problem:
         errors = {"object": "list", "data": [{**problem, "param": None, "line": None}]}
         batch |= {"status": "failed", "errors": errors}
+    else:
+        state.asked.update(json.loads(line)["custom_id"] for line in lines)
     return await after(request, state, "create", web.json_response(batch))
 
 
@@ -262,7 +266,7 @@ async def configure(request: web.Request) -> web.Response:
 
 async def stats(request: web.Request) -> web.Response:
     state: State = request.app["box"][0]
-    return web.json_response({"calls": state.calls, "paid": state.paid})
+    return web.json_response({"calls": state.calls, "asked": state.asked, "paid": state.paid})
 
 
 async def serve() -> None:
