@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from llmlabel.errors import ClientError
+from llmlabel.errors import ClientError, DataError
 from llmlabel.llm.types import Failure, Request, Response, response_from_body
 
 __all__ = ["Results", "read_keys", "read_results", "request_line", "split_lines"]
@@ -73,9 +73,20 @@ def split_lines(
 
 
 def read_keys(path: Path) -> list[str]:
-    """Return the ``custom_id`` of each line of a file of requests."""
-    with path.open("rb") as handle:
-        return [json.loads(line)["custom_id"] for line in handle]
+    """Return the ``custom_id`` of each line of a file of requests.
+
+    Raises
+    ------
+    DataError
+        There is no such file, or it holds something else.
+    """
+    try:
+        with path.open("rb") as handle:
+            return [json.loads(line)["custom_id"] for line in handle]
+    except FileNotFoundError:
+        raise DataError("the requests of a batch under way are missing", file=path) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"expected a batch's requests: {error}", file=path) from error
 
 
 @dataclass

@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import math
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from llmlabel.errors import BudgetExceeded, ClientError, ConfigError
-from llmlabel.llm.costs import answer_limit, estimate_completion_tokens
+from llmlabel.llm.costs import CostPlan, answer_limit, estimate_completion_tokens
 from llmlabel.llm.prices import PriceTable, cost_of
-from llmlabel.llm.tokens import max_prompt_tokens
+from llmlabel.llm.tokens import max_message_tokens, max_schema_tokens
 from llmlabel.llm.types import Client, Request, Response, Usage
 
-__all__ = ["Amount", "Budget", "Budgeted"]
+__all__ = ["Amount", "Budget", "Budgeted", "plan_bound"]
 
 _UNITS: Final = 10**12  # dollars are added up as whole millionths of a millionth: no drift
 
@@ -179,9 +180,9 @@ class Budget:
     def _exceeded(self, wanted: _Units) -> BudgetExceeded:
         spent, more = _amount(self._spent), _amount(wanted)
         texts = {
-            0: f"${self.max_cost or 0:,.6g}: ${spent.usd:,.6g} is spent and the next call "
+            0: f"${self.max_cost or 0:,.6g}: ${spent.usd:,.6g} is spent and the next "
             f"may take ${more.usd:,.6g}",
-            1: f"{self.max_tokens or 0:,} tokens: {spent.tokens:,} are used and the next call "
+            1: f"{self.max_tokens or 0:,} tokens: {spent.tokens:,} are used and the next "
             f"may take {more.tokens:,}",
             2: f"{self.max_calls or 0:,} calls: {spent.calls:,} are made",
         }
@@ -248,6 +249,8 @@ class Budgeted:
         self.model = model
         self._in_flight = 0
         self._longest = 0
+        self._schema: Mapping[str, Any] | None = None
+        self._schema_tokens, self._answer_tokens = _schema_sizes(None)
         self._stopped: BudgetExceeded | None = None
 
     @property
@@ -316,11 +319,14 @@ class Budgeted:
         raise BudgetExceeded(self._stopped.message, hint=self._stopped.hint)
 
     def _most(self, request: Request, model: str) -> Amount:
+        if request.schema is not self._schema:  # the rows of one prompt share theirs
+            self._schema = request.schema
+            self._schema_tokens, self._answer_tokens = _schema_sizes(request.schema)
         limit = answer_limit(request)
         if limit is None:
-            expected = estimate_completion_tokens(request.schema)
-            limit = max(math.ceil(expected.high), 2 * self._longest)
-        return self._priced(Usage(max_prompt_tokens(request), limit), model)
+            limit = max(self._answer_tokens, 2 * self._longest)
+        prompt = max_message_tokens(request) + self._schema_tokens
+        return self._priced(Usage(prompt, limit), model)
 
     def _real(self, response: Response, model: str) -> Amount | None:
         if response.usage is None:
@@ -337,3 +343,30 @@ class Budgeted:
                 )
             usd = 0.0
         return Amount(usd, usage.prompt_tokens + usage.completion_tokens, 1)
+
+
+def _schema_sizes(schema: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Return the most tokens of a schema in the prompt, and of an answer that follows it."""
+    prompt = 0 if schema is None else max_schema_tokens(schema)
+    return prompt, math.ceil(estimate_completion_tokens(schema).high)
+
+
+def plan_bound(plan: CostPlan) -> Amount:
+    """Return the high end of a plan, to reserve a whole batch by before it is sent.
+
+    A batch is paid for as a whole, so its reservation is made as a whole: by
+    the plan's range, not by bytes, which for many rows together is far above.
+
+    Examples
+    --------
+    >>> from llmlabel.llm.costs import plan_cost
+    >>> from llmlabel.llm.prices import load_prices
+    >>> asked = [Request("row-1", "gpt-4o-mini", [{"role": "user", "content": "Is this spam?"}])]
+    >>> plan = plan_cost(asked, "api.openai.com", load_prices(), batch=True)
+    >>> budget = Budget(max_cost=1.0)
+    >>> ticket = budget.reserve(plan_bound(plan))
+    >>> budget.reserved.calls
+    1
+    """
+    tokens = math.ceil(plan.prompt_tokens.high + plan.completion_tokens.high)
+    return Amount(0.0 if plan.usd is None else plan.usd.high, tokens, plan.calls)

@@ -91,6 +91,7 @@ class PriceTable:
 
     def __init__(self, prices: Mapping[str, ModelPrice]) -> None:
         self.prices = dict(prices)
+        self._found: dict[str, tuple[str, ModelPrice] | None] = {}
 
     def __repr__(self) -> str:
         return f"PriceTable({len(self.prices)} models)"
@@ -104,10 +105,11 @@ class PriceTable:
         (``ft:BASE:...``) has a price only where the table names ``ft:BASE``:
         such models are dearer than their base.
         """
-        for name in _spellings(model):
-            if name in self.prices:
-                return name, self.prices[name]
-        return None
+        if model not in self._found:  # asked for at every call
+            names = (name for name in _spellings(model) if name in self.prices)
+            name = next(names, None)
+            self._found[model] = None if name is None else (name, self.prices[name])
+        return self._found[model]
 
     def unpriced(self, model: str) -> str:
         """Return the line that says that a model has no price, with the nearest name that has."""

@@ -25,7 +25,9 @@ __all__ = [
     "REPLY_TOKENS",
     "TokenCounter",
     "estimate_tokens",
+    "max_message_tokens",
     "max_prompt_tokens",
+    "max_schema_tokens",
     "token_counter",
 ]
 
@@ -210,11 +212,23 @@ def max_prompt_tokens(request: Request) -> int:
     >>> max_prompt_tokens(Request("row-1", "m", [{"role": "user", "content": "spam?"}]))
     89
     """
-    texts = [text for m in request.messages for text in (m["role"], m["content"])]
-    if request.schema is not None:
-        texts.append(_schema_text(request.schema))
-    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    schema = 0 if request.schema is None else max_schema_tokens(request.schema)
+    return max_message_tokens(request) + schema
+
+
+def max_message_tokens(request: Request) -> int:
+    """Return an upper bound of a request's prompt tokens without its schema."""
+    size = sum(
+        len(part.encode("utf-8", "surrogatepass"))
+        for message in request.messages
+        for part in (message["role"], message["content"])
+    )
     return size + _MOST_AROUND_MESSAGE * len(request.messages) + _MOST_AROUND_CHAT
+
+
+def max_schema_tokens(schema: Mapping[str, Any]) -> int:
+    """Return an upper bound of the tokens of a schema as part of the prompt."""
+    return len(_schema_text(schema).encode("utf-8", "surrogatepass"))
 
 
 def _schema_text(schema: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from llmlabel.errors import ClientError, ConfigError
+from llmlabel.errors import ClientError, ConfigError, DataError
 from llmlabel.llm import Cache, Failure, OpenAIClient, Request, Response
 from llmlabel.llm.batch import complete_batch
 
@@ -304,6 +304,39 @@ def test_rows_no_longer_wanted_are_dropped_before_they_are_paid_and_awaited_afte
     batches.configure()
     complete_batch(asked(2), batches.client(), **ask)
     assert len(batches.stats()["asked"]) == 2
+
+
+def test_lost_and_strange_states_are_named(batches: Server, cache: Cache, tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    ask = {"cache": cache, "state_dir": folder, **FAST}
+    batches.configure(api_key="another")
+    with pytest.raises(ClientError):
+        complete_batch(asked(2), batches.client(), **ask)
+    next(folder.glob("*.jsonl")).unlink()
+    with pytest.raises(DataError, match="requests of a batch under way are missing"):
+        complete_batch(asked(2), batches.client(), **ask)
+    state = next(folder.glob("*.part.json"))
+    state.write_text('{"version": 99}', encoding="utf-8")
+    with pytest.raises(DataError, match="a later llmlabel"):
+        complete_batch(asked(2), batches.client(), **ask)
+    state.write_text("[]", encoding="utf-8")
+    with pytest.raises(DataError, match="expected the state of a batch"):
+        complete_batch(asked(2), batches.client(), **ask)
+
+
+def test_a_batch_that_the_server_does_not_know_is_no_reason_to_pay_again(
+    batches: Server, tmp_path: Path
+) -> None:
+    process = child(batches, tmp_path, "after", 10)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    batches.configure()  # another account: nothing of ours is there
+    with (
+        Cache(tmp_path / "answers.sqlite") as cache,
+        pytest.raises(ClientError, match="404: .* does not know this batch") as caught,
+    ):
+        complete_batch(asked(6), batches.client(), cache=cache, state_dir=tmp_path / "b", **FAST)
+    assert caught.value.fatal and caught.value.hint is not None
+    assert not batches.stats()["asked"]
 
 
 CHILD = """

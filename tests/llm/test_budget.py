@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from llmlabel.errors import BudgetExceeded, ClientError, ConfigError
 from llmlabel.llm import Cache, Failure, Request, Response, Usage, complete_all
-from llmlabel.llm.budget import Amount, Budget, Budgeted
+from llmlabel.llm.budget import Amount, Budget, Budgeted, plan_bound
+from llmlabel.llm.costs import plan_cost
 from llmlabel.llm.prices import PriceTable, load_prices
 
 PRICES = load_prices({"m": {"input": 1.0, "output": 1.0}, "free": {"input": 0, "output": 0}})
@@ -185,6 +186,15 @@ def test_an_answer_without_a_count_is_taken_at_its_bound() -> None:
     assert budget.spent.tokens > 50
 
 
+def test_without_max_tokens_twice_the_longest_answer_is_reserved() -> None:
+    budget = Budget(max_tokens=5000)
+    client = Budgeted(Meter(lambda _: Usage(60, 1000)), budget, PRICES)
+    with pytest.raises(BudgetExceeded):
+        complete_all(asked(10), client, max_in_flight=1)
+    # After the first, each reserves 2,000 of answer and its bytes: 1,060 * 3 + 2,000 < 5,000.
+    assert budget.spent == Amount(pytest.approx(3 * 1060e-6), 3 * 1060, 3)
+
+
 def test_threads_with_loops_of_their_own_share_one_budget() -> None:
     budget = Budget(max_calls=50, max_tokens=6000)
     meters = [Meter(lambda _: Usage(60, 10), seconds=0.001) for _ in range(4)]
@@ -208,3 +218,13 @@ def test_a_recording_stays_a_recording() -> None:
     assert not Budgeted(meter, Budget(max_calls=1), PRICES).answers_by_row
     meter.answers_by_row = True  # type: ignore[attr-defined]
     assert Budgeted(meter, Budget(max_calls=1), PRICES).answers_by_row
+
+
+def test_a_batch_is_reserved_by_its_plan_as_a_whole() -> None:
+    plan = plan_cost(asked(100, max_tokens=10), "meter", PRICES)
+    bound = plan_bound(plan)
+    assert plan.usd is not None
+    assert (bound.calls, bound.usd) == (100, plan.usd.high)
+    assert 0 <= bound.tokens - plan.prompt_tokens.high - plan.completion_tokens.high < 1
+    with pytest.raises(BudgetExceeded, match="is spent and the next may take"):
+        Budget(max_cost=bound.usd / 2).reserve(bound)
