@@ -104,6 +104,26 @@ def analyze(
     analyze_command(recipe, out, config, split, as_json=as_json)
 
 
+@app.command(epilog="Example: llmlabel explain runs/support-tickets a091")
+def explain(
+    run_folder: RunArg,
+    row_id: Annotated[str, typer.Argument(help="A row's id.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say who voted for what on one row, why, with what weight, and from which LLM call."""
+    from llmlabel.cli.commands import explain_command
+
+    explain_command(run_folder, row_id, as_json=as_json)
+
+
+@app.command(epilog="Example: llmlabel retry runs/support-tickets")
+def retry(run_folder: RunArg, config: ConfigOption = None) -> None:
+    """Ask again about the rows whose LLM calls failed; answers that came are kept."""
+    from llmlabel.cli.commands import retry_command
+
+    retry_command(run_folder, config)
+
+
 @app.command(epilog="Example: llmlabel report runs/support-tickets --out report.html")
 def report(run_folder: RunArg, out: OutOption = None) -> None:
     """Write the report page of a run, one HTML file that needs nothing else."""
@@ -112,9 +132,7 @@ def report(run_folder: RunArg, out: OutOption = None) -> None:
     report_command(run_folder, out)
 
 
-@app.command(
-    epilog="Example: llmlabel predict runs/support-tickets new.csv --out labeled.csv"
-)
+@app.command(epilog="Example: llmlabel predict runs/support-tickets new.csv --out labeled.csv")
 def predict(
     model: Annotated[Path, typer.Argument(help="A student's folder, or a run folder.")],
     file: Annotated[Path, typer.Argument(help="Rows: CSV, JSONL, Parquet or a datasets folder.")],

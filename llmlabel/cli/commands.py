@@ -12,15 +12,18 @@ import typer
 
 from llmlabel.cli.terminal import console, percent, run_display, table, warnings_as_lines
 from llmlabel.errors import ConfigError
-from llmlabel.recipe import Recipe, load_recipe, plan, run
+from llmlabel.recipe import Recipe, explain_row, load_recipe, plan, retry, run
+from llmlabel.recipe.explain import recipe_of
 from llmlabel.report import Results
 
 __all__ = [
     "analyze_command",
+    "explain_command",
     "init_command",
     "plan_command",
     "predict_command",
     "report_command",
+    "retry_command",
     "run_command",
 ]
 
@@ -84,6 +87,63 @@ def analyze_command(
         typer.echo(json.dumps(found.to_table().to_pylist(), indent=2))
         return
     _show_lfs(found.to_table().to_pylist(), split)
+
+
+def explain_command(folder: Path, row_id: str, *, as_json: bool) -> None:
+    """Show one row's votes, their weights and where they came from."""
+    with warnings_as_lines():
+        found = explain_row(folder, row_id)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    typer.echo(f"{found['id']} ({found['split']}): {found['text']}\n")
+    ranked = sorted(found["probabilities"].items(), key=lambda item: -item[1])
+    said = ", ".join(f"{name} {percent(p)} %" for name, p in ranked[:3])
+    student = f"; the student says {found['student']}" if found["student"] else ""
+    typer.echo(f"label: {found['label'] or 'none, no LF votes'} ({said}){student}")
+    rows = [
+        [
+            v["lf"],
+            v["vote"],
+            "" if v["confidence"] is None else f"{percent(v['confidence'], 0)} %",
+            "-" if v["weight"] is None else f"{v['weight']:+.2f}",
+            v["why"] or "",
+            _call(v["provenance"]),
+        ]
+        for v in found["votes"]
+    ]
+    columns = ["labeling function", "vote", "sure", "weight", "why", "LLM call"]
+    table("Votes", columns, rows, left=["labeling function", "vote", "why", "LLM call"])
+    if found["label"] and "log_odds" in found:
+        typer.echo(
+            f"log-odds of {found['label']} against {found['against']}: prior "
+            f"{found['prior']:+.2f}, votes above, abstains {found['silence']:+.2f}, "
+            f"together {found['log_odds']:+.2f}"
+        )
+
+
+def _call(call: dict[str, Any] | None) -> str:
+    if call is None:
+        return ""
+    tokens = (
+        ""
+        if call["prompt_tokens"] is None
+        else (f", {call['prompt_tokens']} + {call['completion_tokens']} tokens")
+    )
+    waited = f", {call['latency_s']:.1f} s" if call["latency_s"] else ""
+    return f"{call['prompt']} v{call['prompt_version']}, {call['model']}{tokens}{waited}"
+
+
+def retry_command(folder: Path, config: Path | None) -> None:
+    """Ask again about what failed."""
+    recipe = load_recipe(recipe_of(Results.read(folder)).file, config=config)
+    with warnings_as_lines(), run_display() as display:
+        failed = retry(recipe, folder, observer=display)
+    if failed:
+        left = sum(s.facts.get("failed", 0) for s in Results.read(folder).steps.values())
+        console.print(f"{failed} rows had failed; {left} still do", highlight=False)
+    else:
+        console.print("no row has failed: nothing to do", highlight=False)
 
 
 def report_command(folder: Path, out: Path | None) -> None:

@@ -63,6 +63,10 @@ class StepFolder:
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True)
 
+    def forget(self) -> None:
+        """Make the step one that has not run."""
+        (self.path / MANIFEST).unlink(missing_ok=True)
+
     def finish(self, facts: Mapping[str, Any], seconds: float) -> None:
         """Rename the manifest into place; only now is the step done."""
         manifest = {

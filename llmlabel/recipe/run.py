@@ -24,7 +24,7 @@ from llmlabel.recipe.steps.label import build_lfs
 from llmlabel.recipe.steps.load import load_split
 from llmlabel.recipe.steps.report import PAGE
 
-__all__ = ["PlannedStep", "check", "plan", "run"]
+__all__ = ["PlannedStep", "Quiet", "check", "plan", "retry", "run"]
 
 
 class Quiet:
@@ -134,6 +134,35 @@ def run(
         if until is not None and step.kind == until:
             break
     return folder.path
+
+
+def retry(recipe: Recipe, out: str | Path, *, observer: Observer | None = None) -> int:
+    """Ask again about the rows whose calls failed, then run what depends on them.
+
+    Answers that came are in the cache and are not paid again.
+
+    Parameters
+    ----------
+    recipe, out, observer
+        As in `run`.
+
+    Returns
+    -------
+    How many rows had failed.
+    """
+    failed = 0
+    stale: set[str] = set()
+    for step in _steps(recipe, RunFolder(Path(out))):
+        count = step.folder.facts.get("failed", 0) if step.kind == "ask" else 0
+        failed += count
+        # A step's name tells its inputs, not their results: what was made from
+        # the failures is made again.
+        if count or stale & set(step.inputs):
+            stale.add(step.folder.name)
+            step.folder.forget()
+    if failed:
+        run(recipe, out, observer=observer)
+    return failed
 
 
 def plan(recipe: Recipe, out: str | Path | None = None) -> list[PlannedStep]:

@@ -68,8 +68,9 @@ def test_plan_and_dry_run_agree_and_do_nothing(make_recipe, tmp_path):
     assert "will run" in llmlabel("plan", folder, "--out", out).stdout
 
 
-def test_plan_counts_llm_calls():
-    steps = json.loads(llmlabel("plan", "support-tickets", "--json").stdout)["steps"]
+def test_plan_counts_llm_calls(tmp_path):
+    planned = llmlabel("plan", "support-tickets", "--json", cwd=tmp_path)
+    steps = json.loads(planned.stdout)["steps"]
     ask = next(s for s in steps if s["step"] == "ask-support-tickets")
     assert ask["recorded"] is True
     assert ask["calls"]["total"] == 778

@@ -48,10 +48,15 @@ SCHEMA = pa.schema(
         ("status", pa.string()),  # ok, invalid or failed
         ("answer", pa.string()),  # JSON of the checked answer
         ("reason", pa.string()),
-        ("model", pa.string()),
+        ("prompt", pa.string()),
+        ("prompt_version", pa.string()),
+        ("prompt_sha256", pa.string()),
+        ("params", pa.string()),  # JSON of the sampling parameters
+        ("model", pa.string()),  # as the server names it
         ("prompt_tokens", pa.int64()),
         ("completion_tokens", pa.int64()),
         ("latency_s", pa.float64()),
+        ("created", pa.int64()),  # seconds since 1970
         ("cached", pa.bool_()),
         ("key", pa.string()),
     ]
@@ -134,9 +139,14 @@ def _run(context: Context) -> Mapping[str, Any]:
         results = complete_all(
             only, client, cache=cache, max_in_flight=limit, on_result=_counter(context, len(only))
         )
-    schema = step_prompt(config, recipe).schema(recipe.task)
+    template = step_prompt(config, recipe)
+    schema = template.schema(recipe.task)
     rows = [
-        _row(split, request, result, schema, client.provider)
+        {
+            "split": split,
+            "prompt_version": template.version,
+            **_row(request, result, schema, client.provider),
+        }
         for (split, request), result in zip(asked, results, strict=True)
     ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
@@ -154,13 +164,15 @@ def _counter(context: Context, total: int) -> Any:
 
 
 def _row(
-    split: str,
-    request: Request,
-    result: Response | Failure,
-    schema: Mapping[str, Any],
-    provider: str,
+    request: Request, result: Response | Failure, schema: Mapping[str, Any], provider: str
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": request.custom_id, "split": split, "key": request.key(provider)}
+    row: dict[str, Any] = {
+        "id": request.custom_id,
+        "prompt": request.prompt,
+        "prompt_sha256": request.prompt_fingerprint,
+        "params": json.dumps(dict(request.params)),
+        "key": request.key(provider),
+    }
     if isinstance(result, Failure):
         return {**row, "status": "failed", "reason": result.reason, "cached": False}
     parsed = parse_answer(result.text, schema)
@@ -173,6 +185,7 @@ def _row(
         "prompt_tokens": result.usage.prompt_tokens if result.usage else None,
         "completion_tokens": result.usage.completion_tokens if result.usage else None,
         "latency_s": result.latency_s,
+        "created": result.created,
         "cached": result.cached,
     }
 
@@ -210,4 +223,4 @@ def _external(config: AskStep, recipe: Recipe) -> Mapping[str, Any]:
     return prints
 
 
-KIND = StepKind(version=1, run=_run, uses=lambda _, __: ("load",), external=_external)
+KIND = StepKind(version=2, run=_run, uses=lambda _, __: ("load",), external=_external)
