@@ -10,18 +10,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.linalg import cholesky, solve_triangular
 
-__all__ = ["Features", "Matrix", "coordinates", "from_coordinates"]
+__all__ = ["DenseRows", "Features", "Matrix", "coordinates", "from_coordinates"]
 
 Matrix = npt.NDArray[np.float64]
 
 _JITTER = 1e-10  # twins make the Gram matrix singular
+
+
+@dataclass(frozen=True, eq=False)
+class DenseRows:
+    """A matrix X of shape (n, width)."""
+
+    X: Matrix
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.X.shape[1])
+
+    def dot(self, coef: Matrix) -> Matrix:
+        """Return X @ coef.T, shape (n, k)."""
+        return self.X @ coef.T
+
+    def back(self, weights: Matrix) -> Matrix:
+        """Return weights.T @ X, shape (k, width)."""
+        return weights.T @ self.X
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +59,7 @@ class Features:
     sparse: sp.csr_matrix
 
     @property
-    def n_features(self) -> int:
+    def width(self) -> int:
         """Columns of both blocks."""
         return int(self.dense.shape[1] + self.sparse.shape[1])
 
@@ -54,12 +73,6 @@ class Features:
     def weighted(self, embedding_weight: float) -> Features:
         """Return the features with the embeddings counting `embedding_weight` times."""
         return Features(self.dense * np.sqrt(embedding_weight), self.sparse)
-
-    def matrix(self) -> Any:
-        """Return both blocks side by side, dense if there is no sparse one."""
-        if not self.sparse.shape[1]:
-            return self.dense
-        return sp.hstack([sp.csr_matrix(self.dense), self.sparse], format="csr")
 
     def gram(self, embedding_weight: float) -> Matrix:
         """Return the inner products of all rows of `weighted`, shape (n, n)."""

@@ -217,7 +217,6 @@ def fit_linear(
         n texts.
     probabilities : array, shape (n, k)
         Targets, as a label model gives them; one-hot rows for gold labels.
-        Probabilities below 0.01 count as nothing.
     classes
         k class names.
     encoder

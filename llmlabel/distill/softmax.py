@@ -1,35 +1,59 @@
 """Multinomial logistic regression on probabilities instead of labels.
 
-The loss of a row is the cross-entropy between its target p and the model's q,
-``-sum_c p_c log q_c``: the same as that of k rows, one for each class c, that
-weigh p_c. So scikit-learn's solver does it, on rows repeated for each class that
-matters.
+Minimises the cross-entropy between targets p and the model's q, and an L2
+penalty, as scikit-learn's LogisticRegression does for k classes::
+
+    sum_i w_i sum_c -p_ic log q_ic  +  |coef|^2 / (2 C),    q_i = softmax(coef x_i + b)
+
+That one takes labels only. Repeating each row for every class it may belong to,
+weighted by p, gives the same optimum (a test holds this to it), but was seven
+times slower on 2,500 rows of 3.5 likely classes each.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 from scipy.special import log_softmax
+from sklearn.exceptions import ConvergenceWarning
 
-from llmlabel.distill.features import Features, Matrix, coordinates, from_coordinates
+from llmlabel.distill.features import DenseRows, Features, Matrix, coordinates, from_coordinates
 
 __all__ = ["Choice", "Coefficients", "choose", "fit_softmax"]
 
-NEGLIGIBLE: Final = 0.01
 FOLDS: Final = 3
 C_GRID: Final = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 EMBEDDING_WEIGHTS: Final = (0.5, 2.0, 4.0)
-MAX_GRAM_ROWS: Final = 2_500  # a Gram matrix of 50 MB; choosing on more rows changes little
+SEARCH_ROWS: Final = 1_500
+GRAM_ROWS: Final = 2_500  # beyond, the features themselves are the smaller matrix
 
 _DEFAULT_C: Final = 10.0
-_TOLERANCE: Final = 1e-5  # at 1e-4 a warm start passes for a solution
+_TOLERANCE: Final = (
+    1e-5  # of the largest gradient entry; at 1e-4 a warm start passes for a solution
+)
+_MAX_ITERATIONS: Final = 2_000
 _FLOOR: Final = np.log(1e-6)  # a class that a fold has not seen costs much, not everything
+
+
+class Rows(Protocol):
+    """A feature matrix X of shape (n, width), known by what it does."""
+
+    @property
+    def width(self) -> int:
+        """Return the number of columns."""
+
+    def dot(self, coef: Matrix) -> Matrix:
+        """Return X @ coef.T."""
+
+    def back(self, weights: Matrix) -> Matrix:
+        """Return weights.T @ X."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +103,14 @@ def fit_softmax(
     -------
     Coefficients for the features as they are, the weight folded in.
     """
-    path = _Path(targets, weights)
     weighted = features.weighted(embedding_weight)
-    if len(features) <= min(MAX_GRAM_ROWS, features.n_features):
+    if len(features) <= min(GRAM_ROWS, features.width):
         everything = np.arange(len(features))
         lower, _ = coordinates(features.gram(embedding_weight), everything, everything[:0])
-        fitted = path.fit(lower, C)
+        fitted = _solve(DenseRows(lower), targets, weights, C)
         coef = from_coordinates(weighted, lower, fitted.coef)
     else:
-        fitted = path.fit(weighted.matrix(), C)
+        fitted = _solve(weighted, targets, weights, C)
         coef = fitted.coef
     coef[:, : features.dense.shape[1]] *= np.sqrt(embedding_weight)
     return Coefficients(coef, fitted.intercept)
@@ -97,14 +120,14 @@ def choose(features: Features, targets: Matrix, weights: Matrix, *, seed: int) -
     """Choose C and the embeddings' weight by cross-validation, without gold labels.
 
     The criterion is the mean log-loss of held-out rows against their own soft
-    targets, over 3 folds stratified by the likeliest class. On more than 2,500
+    targets, over 3 folds stratified by the likeliest class. On more than 1,500
     rows a seeded sample of that many is used; fewer than 6 are too few to choose by.
     """
     if len(features) < 2 * FOLDS:
         return Choice(_DEFAULT_C, 1.0, None, len(features))
     rng = np.random.default_rng(seed)
-    if len(features) > MAX_GRAM_ROWS:
-        sample = np.sort(rng.permutation(len(features))[:MAX_GRAM_ROWS])
+    if len(features) > SEARCH_ROWS:
+        sample = np.sort(rng.permutation(len(features))[:SEARCH_ROWS])
         features, targets, weights = features.take(sample), targets[sample], weights[sample]
     folds = _folds(targets.argmax(axis=1), rng)
     both = features.dense.shape[1] and features.sparse.shape[1]
@@ -128,21 +151,22 @@ def _losses(
     grid: Sequence[float],
 ) -> Sequence[float]:
     """Return the held-out mean log-loss for each C of a grid."""
-    spanned = len(features) < features.n_features
-    rows: Any = (
-        features.gram(embedding_weight) if spanned else features.weighted(embedding_weight).matrix()
-    )
+    spanned = len(features) < features.width
+    weighted = features.weighted(embedding_weight)
+    gram = features.gram(embedding_weight) if spanned else np.empty((0, 0))
     total = np.zeros(len(grid))
     for fold in range(FOLDS):
         train, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        seen: Rows
+        unseen: Rows
         if spanned:
-            seen, unseen = coordinates(rows, train, held)
+            seen, unseen = map(DenseRows, coordinates(gram, train, held))
         else:
-            seen, unseen = rows[train], rows[held]
-        path = _Path(targets[train], weights[train])
+            seen, unseen = weighted.take(train), weighted.take(held)
+        fitted = None
         for i, C in enumerate(grid):
-            fitted = path.fit(seen, C)
-            logs = log_softmax(unseen @ fitted.coef.T + fitted.intercept, axis=1)
+            fitted = _solve(seen, targets[train], weights[train], C, start=fitted)
+            logs = log_softmax(unseen.dot(fitted.coef) + fitted.intercept, axis=1)
             entropy = -(targets[held] * np.maximum(logs, _FLOOR)).sum(axis=1)
             total[i] += entropy @ weights[held]
     return [float(t) for t in total / weights.sum()]
@@ -156,30 +180,43 @@ def _folds(classes: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArr
     return folds
 
 
-class _Path:
-    """Fits for one C after another, each from where the last one ended."""
+def _solve(
+    rows: Rows, targets: Matrix, weights: Matrix, C: float, start: Coefficients | None = None
+) -> Coefficients:
+    """Minimise the loss of the module's docstring by L-BFGS, from zero or from `start`."""
+    scale = weights / weights.sum()
+    present = np.flatnonzero(scale @ targets > 0)
+    coef = np.zeros((targets.shape[1], rows.width))
+    intercept = np.full(targets.shape[1], -np.inf)
+    mass = targets[:, present] * scale[:, None]
+    penalty = 1 / (C * weights.sum())
 
-    def __init__(self, targets: Matrix, weights: Matrix) -> None:
-        from sklearn.linear_model import LogisticRegression
+    def loss_and_gradient(flat: Matrix) -> tuple[float, Matrix]:
+        parameters = flat.reshape(len(present), -1)
+        logs = log_softmax(rows.dot(parameters[:, :-1]) + parameters[:, -1], axis=1)
+        loss = -np.vdot(mass, logs) + penalty / 2 * np.vdot(parameters[:, :-1], parameters[:, :-1])
+        residual = np.exp(logs) * scale[:, None] - mass
+        gradient = np.empty_like(parameters)
+        gradient[:, :-1] = rows.back(residual) + penalty * parameters[:, :-1]
+        gradient[:, -1] = residual.sum(axis=0)
+        return float(loss), gradient.ravel()
 
-        kept = targets * (targets > NEGLIGIBLE)
-        kept = kept / kept.sum(axis=1, keepdims=True) * weights[:, None]
-        self.rows, self.labels = np.nonzero(kept)
-        self.sample_weight = kept[self.rows, self.labels]
-        self.present = np.unique(self.labels)
-        self.k = targets.shape[1]
-        self.model: Any = LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=2000)
-
-    def fit(self, X: Any, C: float) -> Coefficients:
-        coef = np.zeros((self.k, X.shape[1]))
-        intercept = np.full(self.k, -np.inf)
-        intercept[self.present] = 0.0
-        if self.present.size == 1:
-            return Coefficients(coef, intercept)
-        self.model.set_params(C=C)
-        self.model.fit(X[self.rows], self.labels, sample_weight=self.sample_weight)
-        found, shift = self.model.coef_, self.model.intercept_
-        if self.present.size == 2:  # scikit-learn keeps the difference of the two
-            found, shift = np.vstack([-found, found]) / 2, np.r_[-shift, shift] / 2
-        coef[self.present], intercept[self.present] = found, shift
-        return Coefficients(coef, intercept)
+    first = np.zeros((len(present), rows.width + 1))
+    if start is not None:
+        first[:] = np.column_stack([start.coef, start.intercept])[present]
+    found = minimize(
+        loss_and_gradient,
+        first.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"gtol": _TOLERANCE, "ftol": 1e-14, "maxiter": _MAX_ITERATIONS, "maxls": 50},
+    )
+    if found.nit >= _MAX_ITERATIONS:
+        warnings.warn(
+            f"the student's fit stopped after {found.nit} iterations",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    solved = found.x.reshape(len(present), -1)
+    coef[present], intercept[present] = solved[:, :-1], solved[:, -1]
+    return Coefficients(coef, intercept)
