@@ -201,7 +201,7 @@ def test_threads_with_loops_of_their_own_share_one_budget() -> None:
 
     def run(meter: Meter) -> None:
         with pytest.raises(BudgetExceeded):
-            complete_all(asked(50, max_tokens=10), Budgeted(meter, budget, PRICES), max_in_flight=8)
+            complete_all(asked(60, max_tokens=10), Budgeted(meter, budget, PRICES), max_in_flight=8)
 
     threads = [threading.Thread(target=run, args=(meter,)) for meter in meters]
     for thread in threads:
