@@ -12,7 +12,8 @@ import typer
 
 from llmlabel.cli.terminal import console, percent, run_display, table, warnings_as_lines
 from llmlabel.errors import ConfigError
-from llmlabel.recipe import Recipe, explain_row, load_recipe, plan, retry, run
+from llmlabel.llm.costs import Range
+from llmlabel.recipe import PlannedStep, Recipe, explain_row, load_recipe, plan, retry, run
 from llmlabel.recipe.explain import recipe_of
 from llmlabel.report import Results
 
@@ -52,25 +53,42 @@ def plan_command(name: str, out: Path | None, config: Path | None, *, as_json: b
             {
                 "step": s.name,
                 "done": s.done,
-                "calls": asdict(s.calls) if s.calls else None,
+                "cost": asdict(s.cost) if s.cost else None,
                 "recorded": s.recorded,
             }
             for s in steps
         ]
         typer.echo(json.dumps({"recipe": recipe.name, "steps": listed}, indent=2))
         return
-    rows = [
-        [
-            s.name,
-            "kept" if s.done else "will run",
-            str(s.calls.total) if s.calls else "",
-            str(s.calls.cached) if s.calls else "",
-            f"{s.calls.to_ask}{' (recorded)' if s.recorded else ''}" if s.calls else "",
-        ]
-        for s in steps
-    ]
-    columns = ["step", "state", "LLM calls", "cached", "to ask"]
+    rows = [[s.name, "kept" if s.done else "will run", *_cost_cells(s)] for s in steps]
+    columns = ["step", "state", "LLM calls", "cached", "to ask", "tokens in", "tokens out", "US $"]
     table(f"Plan for {recipe.name}", columns, rows, left=["step", "state"])
+    for s in steps:
+        for warning in s.cost.warnings if s.cost and not s.recorded else ():
+            console.print(f"[yellow]warning:[/yellow] {s.name}: {warning}", highlight=False)
+
+
+def _cost_cells(step: PlannedStep) -> list[str]:
+    cost = step.cost
+    if cost is None:
+        return [""] * 6
+    if step.recorded:
+        return [str(cost.total), "", f"{cost.calls} (recorded)", "", "", "0"]
+    return [
+        str(cost.total),
+        str(cost.cached),
+        str(cost.calls),
+        _range(cost.prompt_tokens, 0),
+        _range(cost.completion_tokens, 0),
+        "no price" if cost.usd is None else _range(cost.usd, 4),
+    ]
+
+
+def _range(found: Range, digits: int) -> str:
+    low, high = round(found.low, digits), round(found.high, digits)
+    if low == high:
+        return f"{found.expected:,.{digits}f}"
+    return f"{found.expected:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def analyze_command(

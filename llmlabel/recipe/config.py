@@ -54,6 +54,14 @@ class OpenAIConfig(Strict):
     max_in_flight: int = Field(64, ge=1)
 
 
+class BudgetConfig(Strict):
+    """A cap that no call passes; calls in flight count."""
+
+    max_cost: float | None = Field(None, gt=0, description="US dollars")
+    max_tokens: int | None = Field(None, gt=0, description="of prompts and answers together")
+    max_calls: int | None = Field(None, gt=0)
+
+
 class EmbedStep(Strict):
     """Turn texts into unit vectors, for ``nearest`` LFs and the student."""
 
@@ -71,6 +79,9 @@ class AskStep(Strict):
     rows: dict[Split, int | Literal["all"]] = Field(
         {"train": "all"}, description="how many rows of each split, drawn with the recipe's seed"
     )
+    mode: Literal["live", "batch"] = Field("live", description="batch: OpenAI's Batch API")
+    poll_s: float = Field(30.0, gt=0, description="seconds between looks at a batch")
+    budget: BudgetConfig | None = None
 
     @property
     def prompt_name(self) -> str:
@@ -187,3 +198,6 @@ class Endpoints(Strict):
     """A ``--config`` file: where things run. No secrets: those are in the environment."""
 
     endpoints: dict[str, EndpointConfig] = {}
+    prices: dict[str, dict[str, Any]] = Field(
+        {}, description="dollars per million tokens, in front of those of configs/prices.yaml"
+    )

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from llmlabel.errors import ConfigError, nearest_name
 from llmlabel.io import Positions, fingerprint, read_yaml
 from llmlabel.io.shipped import shipped_folder
-from llmlabel.recipe.config import STEP_CONFIGS, EndpointConfig, Endpoints, RecipeConfig
+from llmlabel.recipe.config import STEP_CONFIGS, Endpoints, RecipeConfig
 from llmlabel.recipe.lfs import LF_SPECS
 from llmlabel.schema import Task
 
@@ -37,13 +37,13 @@ class Recipe:
     file
         The recipe file; relative paths start at its folder.
     endpoints
-        Of the ``--config`` file.
+        What the ``--config`` file says.
     """
 
     config: RecipeConfig
     task: Task
     file: Path
-    endpoints: Mapping[str, EndpointConfig]
+    endpoints: Endpoints
     positions: Positions
 
     @property
@@ -117,7 +117,7 @@ def load_recipe(name: str | Path, *, config: str | Path | None = None) -> Recipe
     file = find_recipe(name)
     data, positions = read_yaml(file)
     checked = _validate(RecipeConfig, data, positions, file)
-    endpoints = Endpoints()
+    endpoints = Endpoints.model_validate({})
     if config is not None:
         where_data, where_positions = read_yaml(config)
         endpoints = _validate(Endpoints, where_data, where_positions, Path(config))
@@ -126,7 +126,7 @@ def load_recipe(name: str | Path, *, config: str | Path | None = None) -> Recipe
         task = Task(spec.name, spec.classes, spec.text, description=spec.description)
     except ConfigError as error:
         raise ConfigError(f"{file}:{positions.line(['task', 'classes'])}: {error}") from None
-    return Recipe(checked, task, file, endpoints.endpoints, positions)
+    return Recipe(checked, task, file, endpoints, positions)
 
 
 def json_schema() -> dict[str, Any]:

@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from llmlabel.io import fingerprint, read_table
 from llmlabel.io.runs import RunFolder, StepFolder
-from llmlabel.llm import RecordedClient, RequestPlan, plan_requests
+from llmlabel.llm import RecordedClient
+from llmlabel.llm.costs import CostPlan, plan_cost
+from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
 from llmlabel.recipe.steps.aggregate import make_model
-from llmlabel.recipe.steps.ask import answers_cache, make_client, make_requests
 from llmlabel.recipe.steps.label import build_lfs
 from llmlabel.recipe.steps.load import load_split
 from llmlabel.recipe.steps.report import PAGE
@@ -52,8 +53,8 @@ class PlannedStep:
         The step, and where its results are or would be.
     done
         Whether it has run already.
-    calls
-        For ``ask`` steps that have not run: how many calls.
+    cost
+        For ``ask`` steps that have not run: calls, tokens and dollars, with ranges.
     recorded
         Whether the calls are answered from a recording, at no cost.
     """
@@ -61,7 +62,7 @@ class PlannedStep:
     name: str
     folder: Path
     done: bool
-    calls: RequestPlan | None = None
+    cost: CostPlan | None = None
     recorded: bool = False
 
 
@@ -180,12 +181,12 @@ def plan(recipe: Recipe, out: str | Path | None = None) -> list[PlannedStep]:
     planned = []
     tables: dict[str, pa.Table] = {}
     for step in _steps(recipe, folder):
-        calls, recorded = None, False
+        cost, recorded = None, False
         if isinstance(step.config, AskStep) and not step.folder.done:
             tables = tables or _tables(recipe, step.inputs["load"])
-            calls, recorded = _count_calls(step.config, recipe, tables)
+            cost, recorded = _plan_cost(step.config, recipe, tables)
         planned.append(
-            PlannedStep(step.folder.name, step.folder.path, step.folder.done, calls, recorded)
+            PlannedStep(step.folder.name, step.folder.path, step.folder.done, cost, recorded)
         )
     return planned
 
@@ -202,13 +203,21 @@ def _tables(recipe: Recipe, load: StepFolder) -> dict[str, pa.Table]:
     return {s: load_split(recipe, s)[0] for s in splits}
 
 
-def _count_calls(
+def _plan_cost(
     config: AskStep, recipe: Recipe, tables: Mapping[str, pa.Table]
-) -> tuple[RequestPlan, bool]:
+) -> tuple[CostPlan, bool]:
     asked = [request for _, request in make_requests(config, recipe, tables)]
     client, _ = make_client(config, recipe)
     with answers_cache() as cache:
-        return plan_requests(asked, client.provider, cache), isinstance(client, RecordedClient)
+        cost = plan_cost(
+            asked,
+            client.provider,
+            price_table(recipe),
+            cache=cache,
+            batch=config.mode == "batch",
+            seed=recipe.config.seed,
+        )
+    return cost, isinstance(client, RecordedClient)
 
 
 def _steps(recipe: Recipe, folder: RunFolder) -> list[_Step]:

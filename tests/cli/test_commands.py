@@ -73,7 +73,7 @@ def test_plan_counts_llm_calls(tmp_path):
     steps = json.loads(planned.stdout)["steps"]
     ask = next(s for s in steps if s["step"] == "ask-support-tickets")
     assert ask["recorded"] is True
-    assert ask["calls"]["total"] == 778
+    assert ask["cost"]["total"] == 778
 
 
 def test_analyze_runs_what_is_missing_and_shows_each_lf(make_recipe, tmp_path):

@@ -117,7 +117,7 @@ def test_endpoints_file(tmp_path, make_recipe):
     ):
         load_recipe(make_recipe(), config=config)
     config.write_text("endpoints:\n  default:\n    model: m\n")
-    assert load_recipe(make_recipe(), config=config).endpoints["default"].model == "m"
+    assert load_recipe(make_recipe(), config=config).endpoints.endpoints["default"].model == "m"
 
 
 @pytest.mark.parametrize("file", ROOT_RECIPES)

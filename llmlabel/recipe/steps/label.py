@@ -10,10 +10,11 @@ from typing import Any
 from llmlabel.io import fingerprint_path
 from llmlabel.io.runs import write_json
 from llmlabel.lf import EMBEDDING, LF, Column, answer_column, apply
+from llmlabel.recipe.asking import answer_fields
 from llmlabel.recipe.config import AskStep, LabelStep
 from llmlabel.recipe.lfs import Builder, NearestSpec, PythonSpec, build_lf
 from llmlabel.recipe.load import Recipe
-from llmlabel.recipe.steps.ask import answer_fields, answers
+from llmlabel.recipe.steps.ask import answers
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.embed import StepEncoder, step_vectors
 
