@@ -1,7 +1,7 @@
 """Labeling functions: everything that knows something about a row votes here."""
 
 from llmlabel.lf.apply import apply, evidence
-from llmlabel.lf.columns import answer, answer_column, column
+from llmlabel.lf.columns import answer, answer_column, column, prompt_of
 from llmlabel.lf.core import LF, Batch, Column, Feature, labeling_function
 from llmlabel.lf.heuristics import keyword, regex
 from llmlabel.lf.prompted import answers_feature, prompt, requests
@@ -24,6 +24,7 @@ __all__ = [
     "labeling_function",
     "nearest",
     "prompt",
+    "prompt_of",
     "regex",
     "requests",
 ]

@@ -137,9 +137,7 @@ def _columns(data: Any) -> Batch:
     )
 
 
-def _check(
-    lfs: Sequence[LF], columns: Batch, task: Task
-) -> list[npt.NDArray[np.int16] | None]:
+def _check(lfs: Sequence[LF], columns: Batch, task: Task) -> list[npt.NDArray[np.int16] | None]:
     """Return, for each LF, the task's class of each of its labels."""
     if not lfs:
         raise ConfigError("expected at least one labeling function")
@@ -185,8 +183,6 @@ def _to_task(
     return said
 
 
-def _batches(
-    columns: Batch, n: int, size: int
-) -> Iterator[tuple[int, Batch]]:
+def _batches(columns: Batch, n: int, size: int) -> Iterator[tuple[int, Batch]]:
     for start in range(0, n, size):
         yield start, {name: values[start : start + size] for name, values in columns.items()}

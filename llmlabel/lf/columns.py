@@ -14,7 +14,7 @@ from llmlabel.errors import ConfigError, LabelingFunctionError, nearest_name
 from llmlabel.lf.core import LF, Batch, Confidences, Feature, Votes
 from llmlabel.schema import ABSTAIN
 
-__all__ = ["answer", "answer_column", "column"]
+__all__ = ["answer", "answer_column", "column", "prompt_of"]
 
 
 def column(
@@ -74,6 +74,11 @@ def column(
 def answer_column(prompt: str) -> str:
     """Return the name of the feature column that holds a prompt's answers."""
     return f"answers.{prompt}"
+
+
+def prompt_of(column: str) -> str | None:
+    """Return the prompt that a feature column holds the answers of; None for other columns."""
+    return column.removeprefix("answers.") if column.startswith("answers.") else None
 
 
 def answer(

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from llmlabel.analysis import conflicts
 from llmlabel.io.runs import read_json
 from llmlabel.report import charts
+from llmlabel.report.cost import llm_costs
 from llmlabel.report.results import Results
 
 __all__ = ["build"]
@@ -67,6 +68,7 @@ def _context(results: Results) -> dict[str, Any]:
         "lf_split": "train",
         "measured_split": measured,
         **_lf_table(results),
+        "costs": llm_costs(results),
         "conflict_map": _conflict_map(results),
         "confidence": _confidence(results),
         "reliability": _reliability(results, measured),
@@ -382,6 +384,8 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("conflicts", "Conflicts"),
         ("confidence", "Confidence"),
     ]
+    if context["costs"]:
+        found.insert(1, ("cost", "LLM cost"))
     if context["confusion"]:
         found.append(("confusion", "Confusion"))
     if context["contested"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmlabel.io import fingerprint_path
 from llmlabel.io.runs import write_json
-from llmlabel.lf import EMBEDDING, LF, Column, answer_column, apply
+from llmlabel.lf import EMBEDDING, LF, Column, answer_column, apply, prompt_of
 from llmlabel.recipe.asking import answer_fields
 from llmlabel.recipe.config import AskStep, LabelStep
 from llmlabel.recipe.lfs import Builder, NearestSpec, PythonSpec, build_lf
@@ -61,6 +61,11 @@ def batch(context: Context, split: str) -> dict[str, Column]:
     return columns
 
 
+def asked_prompt(lf: LF) -> str | None:
+    """Return the prompt whose answers an LF reads, if it reads any."""
+    return next((p for f in lf.features if (p := prompt_of(f.name)) is not None), None)
+
+
 def _run(context: Context) -> Mapping[str, Any]:
     lfs = build_lfs(context.recipe, context.folder_of("embed"))
     columns = {split: batch(context, split) for split in context.splits}
@@ -78,7 +83,15 @@ def _run(context: Context) -> Mapping[str, Any]:
         votes.save(context.folder.path / f"votes.{split}.npz")
         facts["covered"][split] = int(votes.covered().sum())
     write_json(
-        [{"name": lf.name, "kind": lf.kind, "labels": list(lf.labels or ())} for lf in lfs],
+        [
+            {
+                "name": lf.name,
+                "kind": lf.kind,
+                "labels": list(lf.labels or ()),
+                "prompt": asked_prompt(lf),
+            }
+            for lf in lfs
+        ],
         context.folder.path / "lfs.json",
     )
     return facts
@@ -99,4 +112,4 @@ def _external(config: LabelStep, recipe: Recipe) -> Mapping[str, Any]:
     }
 
 
-KIND = StepKind(version=1, run=_run, uses=_uses, external=_external)
+KIND = StepKind(version=2, run=_run, uses=_uses, external=_external)
