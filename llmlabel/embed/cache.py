@@ -132,6 +132,7 @@ class VectorCache:
         self._meta_file = folder / "meta.json"
         self._keys = _key_array(b"")
         self._dims = 0
+        self._looked_at = 0  # rows that the last `find` looked through
         self._refresh()
 
     def __len__(self) -> int:
@@ -139,6 +140,7 @@ class VectorCache:
 
     def find(self, keys: pa.FixedSizeBinaryArray) -> Indices:
         """Return the row of each key, -1 where there is none."""
+        self._looked_at = len(self)
         rows: Indices = pc.fill_null(pc.index_in(keys, value_set=self._keys), -1).to_numpy()
         return rows.astype(np.int64)
 
@@ -150,17 +152,16 @@ class VectorCache:
         return out
 
     def add(self, keys: pa.FixedSizeBinaryArray, vectors: Vectors) -> None:
-        """Append the vectors of keys that `find` did not know.
+        """Append the vectors of keys that the last `find` did not know.
 
-        Those that another process has added since are left out.
+        Those that another process has added since then are left out.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        known = len(self)
         with FileLock(self.folder / "lock"):
             self._refresh()
             self._check_dims(vectors.shape[1])
             self._cut_torn_tail()
-            since = pc.index_in(keys, value_set=self._keys[known:])
+            since = pc.index_in(keys, value_set=self._keys[self._looked_at :])
             new = np.flatnonzero(pc.is_null(since).to_numpy(zero_copy_only=False))
             # The order is the promise: a key on disk vouches for its vector.
             _append(self._vectors_file, np.ascontiguousarray(vectors[new], "<f4").tobytes())
