@@ -60,7 +60,8 @@ def unit_rows(vectors: npt.ArrayLike) -> Vectors:
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     array: Vectors = np.asarray(vectors, np.float32)
-    norms = np.linalg.norm(array, axis=1, keepdims=True)
+    # Summed in float64: squares of small or large float32 numbers leave its range.
+    norms = np.sqrt(np.einsum("nd,nd->n", array, array, dtype=np.float64))[:, None]
     scaled: Vectors = np.divide(array, np.where(norms > 0, norms, 1), dtype=np.float32)
     return scaled
 

@@ -31,6 +31,7 @@ from llmlabel.votes import FloatArray, VoteMatrix
 __all__ = ["TwoRateModel"]
 
 
+MS, ANCHOR, FINAL, EML = 0.0, 0.0, None, .2
 _SHARP: Final = 0.9  # what a vote is worth where dependence is looked for: nearly sure classes
 
 
@@ -142,16 +143,23 @@ class TwoRateModel(LabelModel):
         shares = shares_of_rows(rows, self.dependence_)
         rates = alike(m, k, self.prior_precision)
         scorer = Scorer(rates, 0.0, 0.0, 0.0)
+        start = expected_counts(rows, scorer, shares)
         for _ in range(int(self.max_iter)):
             counts = expected_counts(rows, scorer, shares)
+            counts = counts + start.scaled(ANCHOR)
             rates = learn_rates(counts, rates.balance, prior)
-            scorer = Scorer(rates, self.abstain_weight, 0.0, 0.0)
+            scorer = Scorer(rates, EML, 0.0, 0.0, 1.0, MS)
         odds = math.log(self.prior_precision * (k - 1) / (1 - self.prior_precision))
-        self.scorer_ = Scorer(rates, self.abstain_weight, self.majority_weight, odds)
+        if FINAL is not None:
+            b = counts.classes / counts.classes.sum()
+            rates = replace(rates, balance=(1 - FINAL) * b + FINAL / k)
+        self.scorer_ = Scorer(rates, self.abstain_weight, self.majority_weight, odds, 1.0, MS)
         final = expected_counts(rows, self.scorer_, shares)
         # The balance that rows are scored with is cautious; the one to report is not.
         plain = replace(rates, balance=counts.classes / counts.classes.sum())
-        found = expected_counts(rows, Scorer(plain, self.abstain_weight, 0.0, 0.0), shares).classes
+        found = expected_counts(
+            rows, Scorer(plain, self.abstain_weight, 0.0, 0.0, 1.0, MS), shares
+        ).classes
         self.class_balance_ = found / found.sum()
         one = self.prior_precision
         self.lf_accuracies_ = (final.right.sum(axis=1) + one) / (final.votes.sum(axis=1) + 1)

@@ -14,8 +14,7 @@ from llmlabel.io import read_table
 from llmlabel.lf import LF, answer_column, evidence
 from llmlabel.recipe.config import AggregateStep
 from llmlabel.recipe.load import Recipe, load_recipe
-from llmlabel.recipe.run import Quiet
-from llmlabel.recipe.steps import Context
+from llmlabel.recipe.steps import Context, Quiet
 from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.label import batch, build_lfs
 from llmlabel.report import Results

@@ -19,28 +19,13 @@ from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep
 from llmlabel.recipe.load import Recipe
-from llmlabel.recipe.steps import KINDS, Context, Observer
+from llmlabel.recipe.steps import KINDS, Context, Observer, Quiet
 from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.label import build_lfs
 from llmlabel.recipe.steps.load import load_split
 from llmlabel.recipe.steps.report import PAGE
 
-__all__ = ["PlannedStep", "Quiet", "check", "plan", "retry", "run"]
-
-
-class Quiet:
-    """An observer that says nothing."""
-
-    def started(self, step: str) -> None:
-        """Do nothing."""
-
-    def progressed(self, step: str, done: int, total: int) -> None:
-        """Do nothing."""
-
-    def finished(
-        self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool
-    ) -> None:
-        """Do nothing."""
+__all__ = ["PlannedStep", "check", "plan", "retry", "run"]
 
 
 @dataclass(frozen=True)

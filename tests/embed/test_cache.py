@@ -38,7 +38,9 @@ class Counting:
 
     def encode(self, sentences: Sequence[str]) -> np.ndarray:
         self.asked += sentences
-        return np.array([[len(s) + 1, s.count("a"), sum(map(ord, s)) % 97] for s in sentences], float)
+        return np.array(
+            [[len(s) + 1, s.count("a"), sum(map(ord, s)) % 97] for s in sentences], float
+        )
 
 
 def expected(texts: Sequence[str]) -> np.ndarray:

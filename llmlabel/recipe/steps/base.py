@@ -16,7 +16,7 @@ from llmlabel.llm import row_text
 from llmlabel.recipe.config import SPLITS
 from llmlabel.recipe.load import Recipe
 
-__all__ = ["Context", "Observer", "StepKind", "file_prints"]
+__all__ = ["Context", "Observer", "Quiet", "StepKind", "file_prints"]
 
 
 class Observer(Protocol):
@@ -32,6 +32,10 @@ class Observer(Protocol):
         self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool
     ) -> None:
         """A step is done, or was done before."""
+
+
+class Quiet(Observer):
+    """An observer that says nothing."""
 
 
 @dataclass(frozen=True)
