@@ -67,12 +67,6 @@ class SentenceEncoder:
     Texts are tokenised once and batched by padded width, a multiple of 8, at
     about 4,096 tokens. A text's neighbours then never change its own padding, so
     its vector hardly depends on them.
-
-    Examples
-    --------
-    >>> encoder = SentenceEncoder("all-MiniLM-L6-v2")  # doctest: +SKIP
-    >>> encoder.encode(["hello", "world"]).shape  # doctest: +SKIP
-    (2, 384)
     """
 
     def __init__(self, name: str, threads: int | None = None, dtype: Dtype = "auto") -> None:
