@@ -34,6 +34,11 @@ GROUPS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "majority_vote": "llmlabel.labelmodel:MajorityVote",
             "dawid_skene": "llmlabel.labelmodel:DawidSkene",
             "two_rate": "llmlabel.labelmodel:TwoRateModel",
+            "weighted_vote": "llmlabel.labelmodel:WeightedVote",
+            "snorkel_style": "llmlabel.labelmodel:SnorkelStyleModel",
+            "triplet": "llmlabel.labelmodel:TripletModel",
+            "mace": "llmlabel.labelmodel:MACE",
+            "glad": "llmlabel.labelmodel:GLAD",
         },
         "clients": {
             "openai": "llmlabel.llm:OpenAIClient",

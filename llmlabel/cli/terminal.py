@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from llmlabel.recipe.steps.base import Observer
+
 __all__ = ["RunDisplay", "console", "percent", "run_display", "table", "warnings_as_lines"]
 
 # Without a terminal there is no edge to wrap at.
@@ -21,7 +23,7 @@ console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 out = Console(width=None if sys.stdout.isatty() else 200)
 
 
-class RunDisplay:
+class RunDisplay(Observer):
     """Tell a person how a run goes; without a terminal, one line per step."""
 
     def __init__(self, progress: Progress) -> None:

@@ -21,6 +21,7 @@ from llmlabel.distill.softmax import FOLDS, Choice, choose, fit_softmax
 from llmlabel.embed import (
     HasEncode,
     Tfidf,
+    check_texts,
     embed,
     fit_tfidf,
     load_encoder,
@@ -94,6 +95,7 @@ class LinearStudent:
         ConfigError
             Embeddings of another shape, or none given and no encoder to make them.
         """
+        texts = check_texts(texts)
         dense = _embeddings(texts, embeddings, self.encoder, self.dims)
         logits = _features(texts, dense, self.tfidf).dot(self.coef) + self.intercept
         probabilities: Matrix = softmax(logits, axis=1)
@@ -252,7 +254,7 @@ def fit_linear(
     ['HAM', 'SPAM']
     """
     started = time.perf_counter()
-    texts = list(texts)
+    texts = check_texts(texts)
     targets, row_weights = _check_targets(texts, probabilities, classes, weights)
     if not tfidf and encoder is None and embeddings is None:
         raise ConfigError("a linear student needs tfidf=True, an encoder or embeddings")

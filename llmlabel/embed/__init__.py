@@ -5,6 +5,7 @@ from llmlabel.embed.encoder import (
     Encoder,
     EncoderFallbackWarning,
     HasEncode,
+    check_texts,
     encode_unit,
     unit_rows,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Tfidf",
     "TfidfSvdEncoder",
     "VectorCache",
+    "check_texts",
     "embed",
     "encode_unit",
     "fit_tfidf",

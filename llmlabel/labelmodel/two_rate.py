@@ -31,7 +31,7 @@ from llmlabel.votes import FloatArray, VoteMatrix
 __all__ = ["TwoRateModel"]
 
 
-MS, ANCHOR, FINAL, EML = 0.0, 0.0, None, .2
+MS, ANCHOR, FINAL, EML = 0.0, 0.0, None, 0.2
 _SHARP: Final = 0.9  # what a vote is worth where dependence is looked for: nearly sure classes
 
 

@@ -14,7 +14,7 @@ from llmlabel.io import read_table
 from llmlabel.lf import LF, answer_column, evidence
 from llmlabel.recipe.config import AggregateStep
 from llmlabel.recipe.load import Recipe, load_recipe
-from llmlabel.recipe.steps import Context, Quiet
+from llmlabel.recipe.steps import Context, Observer
 from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.label import batch, build_lfs
 from llmlabel.report import Results
@@ -54,7 +54,7 @@ def explain_row(run: str | Path, row_id: str) -> dict[str, Any]:
     recipe = recipe_of(results)
     split, at = _find(results, row_id)
     step = results.steps["label"]
-    context = Context(recipe, None, step, results.steps, Quiet())
+    context = Context(recipe, None, step, results.steps, Observer())
     lfs = build_lfs(recipe, context.folder_of("embed"))
     row = {name: column[at] for name, column in batch(context, split).items()}
     labels = results.labels(split)

@@ -19,7 +19,7 @@ from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep
 from llmlabel.recipe.load import Recipe
-from llmlabel.recipe.steps import KINDS, Context, Observer, Quiet
+from llmlabel.recipe.steps import KINDS, Context, Observer
 from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.label import build_lfs
 from llmlabel.recipe.steps.load import load_split
@@ -106,7 +106,7 @@ def run(
         Something is wrong with the recipe, the data or a model's endpoint. What
         was done before stays done.
     """
-    watcher = observer or Quiet()
+    watcher = observer or Observer()
     check(recipe)
     folder = RunFolder(Path(out) if out is not None else default_out(recipe))
     done: dict[str, StepFolder] = {}

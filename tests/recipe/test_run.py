@@ -15,18 +15,16 @@ import pytest
 from llmlabel.errors import DataError, LabelingFunctionError
 from llmlabel.recipe import load_recipe, plan, run
 from llmlabel.recipe.predict import predict_file
+from llmlabel.recipe.steps import Observer
 from llmlabel.report import Results
 
 
-class Watch:
+class Watch(Observer):
     """An observer that remembers which steps ran and which were kept."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
         self.kept: list[str] = []
-
-    def started(self, step):
-        pass
 
     def progressed(self, step, done, total):
         assert 0 <= done <= total

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from llmlabel.recipe.steps import aggregate, ask, distill, embed, evaluate, label, load, report
-from llmlabel.recipe.steps.base import Context, Observer, Quiet, StepKind
+from llmlabel.recipe.steps.base import Context, Observer, StepKind
 
-__all__ = ["KINDS", "Context", "Observer", "Quiet", "StepKind"]
+__all__ = ["KINDS", "Context", "Observer", "StepKind"]
 
 KINDS: Mapping[str, StepKind] = {
     "load": load.KIND,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,11 +16,11 @@ from llmlabel.llm import row_text
 from llmlabel.recipe.config import SPLITS
 from llmlabel.recipe.load import Recipe
 
-__all__ = ["Context", "Observer", "Quiet", "StepKind", "file_prints"]
+__all__ = ["Context", "Observer", "StepKind", "file_prints"]
 
 
-class Observer(Protocol):
-    """Who is told how a run goes: the terminal, a log, a page."""
+class Observer:
+    """Who is told how a run goes: the terminal, a log, a page. This one says nothing."""
 
     def started(self, step: str) -> None:
         """A step begins to work."""
@@ -32,10 +32,6 @@ class Observer(Protocol):
         self, step: str, facts: Mapping[str, Any], seconds: float, *, reused: bool
     ) -> None:
         """A step is done, or was done before."""
-
-
-class Quiet(Observer):
-    """An observer that says nothing."""
 
 
 @dataclass(frozen=True)
