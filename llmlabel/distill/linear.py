@@ -130,6 +130,9 @@ class LinearStudent:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # Gone first and written last: a folder without it holds no student, so a
+        # kill in between never leaves one half of this and half of another.
+        (folder / "config.json").unlink(missing_ok=True)
         saves_itself = getattr(self.encoder, "save", None) if _is_fitted(self.encoder) else None
         if saves_itself is not None:
             saves_itself(folder / "encoder")
@@ -137,7 +140,6 @@ class LinearStudent:
         with atomic_write(folder / "arrays.npz") as part:
             np.savez(part, allow_pickle=False, coef=self.coef, intercept=self.intercept, **idf)
         _write_json(folder / "vocabulary.json", self.tfidf.config() if self.tfidf else [])
-        # The config last: a folder without it holds no student.
         _write_json(folder / "config.json", self._config(encoder_saved=saves_itself is not None))
 
     def _config(self, *, encoder_saved: bool) -> dict[str, Any]:

@@ -68,9 +68,10 @@ class TfidfSvdEncoder:
     def save(self, folder: str | Path) -> None:
         """Write arrays (npz) and terms (JSON) into a folder; `load` brings the encoder back."""
         folder = Path(folder)
+        # Gone first and written last: a folder without it holds no encoder.
+        (folder / "config.json").unlink(missing_ok=True)
         with atomic_write(folder / "arrays.npz") as part:
             np.savez(part, allow_pickle=False, **self._arrays())
-        # The config last: a folder without it holds no encoder.
         config = {"kind": TFIDF_SVD, "format": _FORMAT, "tfidf": self.tfidf.config()}
         with atomic_write(folder / "config.json") as part:
             part.write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -254,9 +255,10 @@ def test_folders_that_hold_no_student(tmp_path: Path) -> None:
 def test_a_kill_while_saving_leaves_no_student_or_a_whole_one(tmp_path: Path) -> None:
     code = (
         "import sys; from llmlabel.distill import fit_linear\n"
-        "s = fit_linear(['free gift', 'lunch today'], [[0, 1], [1, 0]], ['A', 'B'])\n"
+        "pair = [fit_linear(['free gift', 'lunch today'], [[0, 1], [1, 0]], c, meta={'classes': c})"
+        " for c in (['A', 'B'], ['C', 'D'])]\n"
         "print('ready', flush=True)\n"
-        "while True: s.save(sys.argv[1])\n"
+        "while True: [s.save(sys.argv[1]) for s in pair]\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
@@ -264,10 +266,18 @@ def test_a_kill_while_saving_leaves_no_student_or_a_whole_one(tmp_path: Path) ->
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     while not (tmp_path / "config.json").exists():
-        pass
+        time.sleep(0.001)
+    time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert load_student(tmp_path).predict(["a free gift"]).tolist() == ["B"]
+    try:
+        student = load_student(tmp_path)
+    except DataError as error:
+        assert "expected the folder of a student" in str(error)
+        return
+    found = student.predict(["a free gift"]).tolist()
+    assert found == [student.classes[1]]
+    assert student.meta["classes"] == list(student.classes)
 
 
 def test_the_named_encoder_comes_back_by_its_name(minilm: None, tmp_path: Path) -> None:
