@@ -20,6 +20,7 @@ from llmlabel.llm import (
     parse_answer,
     row_text,
 )
+from llmlabel.llm.examples import Example
 from llmlabel.schema import Task
 
 __all__ = ["answers_feature", "prompt", "requests"]
@@ -32,8 +33,9 @@ def requests(
     *,
     model: str | None = None,
     params: Mapping[str, Any] | None = None,
+    examples: Sequence[Sequence[Example]] | None = None,
 ) -> list[Request]:
-    """Return one request per row of a batch."""
+    """Return one request per row of a batch, with its examples where there are some."""
     n = batch_length(batch)
     ids = batch.get("id") or [f"row-{i}" for i in range(n)]
     out = []
@@ -41,7 +43,15 @@ def requests(
         row = {name: values[i] for name, values in batch.items()}
         text = row_text(task, row)
         out.append(
-            template.request(task, row, text, custom_id=str(ids[i]), model=model, params=params)
+            template.request(
+                task,
+                row,
+                text,
+                custom_id=str(ids[i]),
+                model=model,
+                params=params,
+                examples=examples[i] if examples is not None else (),
+            )
         )
     return out
 

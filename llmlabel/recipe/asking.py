@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,17 @@ from llmlabel.llm import (
     Response,
     complete_all,
     load_prompt,
+    row_text,
 )
 from llmlabel.llm.batch import complete_batch
 from llmlabel.llm.budget import Budget, Budgeted, plan_bound
 from llmlabel.llm.costs import plan_cost
+from llmlabel.llm.packing import Ask, complete_packed, pack
 from llmlabel.llm.prices import PriceTable, load_prices
 from llmlabel.recipe.config import AskStep, BudgetConfig, OpenAIConfig, RecordedConfig
+from llmlabel.recipe.few_shot import choose_examples
 from llmlabel.recipe.load import Recipe
+from llmlabel.recipe.surety import confidence_field, values_of
 
 __all__ = [
     "answer_fields",
@@ -40,6 +46,7 @@ __all__ = [
     "make_requests",
     "price_table",
     "step_prompt",
+    "to_send",
 ]
 
 Progress = Callable[[int, int], None]
@@ -53,7 +60,12 @@ def step_prompt(config: AskStep, recipe: Recipe) -> Prompt:
 
 def answer_fields(config: AskStep, recipe: Recipe) -> tuple[str, ...]:
     """Return the fields of the prompt's answers."""
-    return tuple(step_prompt(config, recipe).schema(recipe.task)["properties"])
+    schema = step_prompt(config, recipe).schema(recipe.task)
+    fields = tuple(schema["properties"])
+    if config.confidence is None:
+        return fields
+    values_of(config.confidence, schema)
+    return (*fields, confidence_field(config.confidence))
 
 
 def price_table(recipe: Recipe) -> PriceTable:
@@ -93,7 +105,6 @@ def make_requests(
 ) -> list[tuple[str, Request]]:
     """Return (split, request) for the rows that the step asks about."""
     template = step_prompt(config, recipe)
-    model = ask_model(config, recipe)
     out: list[tuple[str, Request]] = []
     for split, wanted in config.rows.items():
         if split not in splits:
@@ -104,8 +115,36 @@ def make_requests(
         rows = splits[split]
         rows = rows.take(pa.array(_draw(rows.num_rows, wanted, recipe.config.seed)))
         batch = {name: rows[name].to_pylist() for name in rows.column_names}
-        out += [(split, r) for r in requests(template, recipe.task, batch, model=model)]
+        shown = None
+        if config.examples is not None:
+            texts = [row_text(recipe.task, row) for row in rows.to_pylist()]
+            shown = choose_examples(config.examples, recipe, template, batch["id"], texts)
+        asked = requests(
+            template,
+            recipe.task,
+            batch,
+            model=ask_model(config, recipe),
+            params=_params(config),
+            examples=shown,
+        )
+        out += [(split, r) for r in asked]
     return out
+
+
+def _params(config: AskStep) -> dict[str, Any]:
+    if config.confidence is not None and config.confidence.by == "logprobs":
+        return {"logprobs": True, "top_logprobs": 20, **config.params}
+    return dict(config.params)
+
+
+def to_send(config: AskStep, asked: Sequence[Request], seed: int) -> list[Request]:
+    """Return what goes out for the rows: samples of each, or several rows in one request."""
+    sure = config.confidence
+    if sure is not None and sure.by == "samples":
+        return [replace(r, sample=i) for r in asked for i in range(sure.samples)]
+    if config.rows_per_request > 1:
+        return [p.request for p in pack(asked, config.rows_per_request, seed)]
+    return list(asked)
 
 
 def ask_rows(
@@ -129,7 +168,8 @@ def ask_rows(
 
     Returns
     -------
-    One result per request, and the client's provider.
+    One result per request that `to_send` makes of them, or, of packed rows, one
+    per row; and the client's provider.
 
     Raises
     ------
@@ -142,23 +182,26 @@ def ask_rows(
     with answers_cache() as cache:
         if config.mode == "batch" and isinstance(client, OpenAIClient):
             _check_batch_budget(config, recipe, asked, client, cache)
-            results = complete_batch(
-                asked,
-                client,
+            ask: Ask = partial(
+                complete_batch,
+                client=client,
                 cache=cache,
                 state_dir=state_dir,
                 poll_s=config.poll_s,
                 on_poll=on_progress,
             )
         else:
-            results = complete_all(
-                asked,
-                _within_budget(client, config, recipe),
+            ask = partial(
+                complete_all,
+                client=_within_budget(client, config, recipe),
                 cache=cache,
                 max_in_flight=limit,
-                on_result=_counter(on_progress, len(asked)),
+                on_result=_counter(on_progress, len(to_send(config, asked, recipe.config.seed))),
             )
-    return results, client.provider
+        if config.rows_per_request > 1:
+            packed = complete_packed(asked, ask, config.rows_per_request, seed=recipe.config.seed)
+            return list(packed.results), client.provider
+        return list(ask(to_send(config, asked, recipe.config.seed))), client.provider
 
 
 def _check_batch_budget(
@@ -168,7 +211,8 @@ def _check_batch_budget(
     if config.budget is None:
         return
     prices = price_table(recipe)
-    cost = plan_cost(asked, client.provider, prices, cache=cache, batch=True)
+    sent = to_send(config, asked, recipe.config.seed)
+    cost = plan_cost(sent, client.provider, prices, cache=cache, batch=True)
     if cost.usd is None and config.budget.max_cost is not None:
         raise ConfigError(f"budget: max_cost: {prices.unpriced(cost.model)}")
     _budget(config.budget).reserve(plan_bound(cost))

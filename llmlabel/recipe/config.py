@@ -62,6 +62,27 @@ class BudgetConfig(Strict):
     max_calls: int | None = Field(None, gt=0)
 
 
+class ExamplesConfig(Strict):
+    """Answered rows that a prompt shows."""
+
+    file: str = Field(description="rows with their texts and a column per answer field")
+    n: int = Field(4, ge=1)
+    select: Literal["fixed", "random", "nearest", "diverse"] = "random"
+    balance: str | None = Field(None, description="an answer field whose values take turns")
+    encoder: str = Field("auto", description="for nearest and diverse")
+
+
+class ConfidenceConfig(Strict):
+    """How sure an answer's field is, where the model's own word is not to be taken.
+
+    The answer gets a further field, ``<of>.confidence``, for LFs to read.
+    """
+
+    of: str = Field(description="the answer field")
+    by: Literal["logprobs", "samples"] = "logprobs"
+    samples: int = Field(5, ge=2, description="answers per row, with by: samples")
+
+
 class EmbedStep(Strict):
     """Turn texts into unit vectors, for ``nearest`` LFs and the student."""
 
@@ -79,9 +100,21 @@ class AskStep(Strict):
     rows: dict[Split, int | Literal["all"]] = Field(
         {"train": "all"}, description="how many rows of each split, drawn with the recipe's seed"
     )
+    params: dict[str, Any] = Field({}, description="sampling parameters, over the prompt's")
+    examples: ExamplesConfig | None = None
+    confidence: ConfidenceConfig | None = None
+    rows_per_request: int = Field(1, ge=1, description="several rows share a request")
     mode: Literal["live", "batch"] = Field("live", description="batch: OpenAI's Batch API")
     poll_s: float = Field(30.0, gt=0, description="seconds between looks at a batch")
     budget: BudgetConfig | None = None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> AskStep:
+        if self.confidence is not None and self.rows_per_request > 1:
+            raise ValueError("confidence and rows_per_request above 1 do not go together")
+        if self.budget is not None and not isinstance(self.client, OpenAIConfig):
+            raise ValueError("budget: recorded answers cost nothing")
+        return self
 
     @property
     def prompt_name(self) -> str:

@@ -16,7 +16,7 @@ from llmlabel.io import fingerprint, read_table
 from llmlabel.io.runs import RunFolder, StepFolder
 from llmlabel.llm import RecordedClient
 from llmlabel.llm.costs import CostPlan, plan_cost
-from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table
+from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
@@ -195,7 +195,7 @@ def _plan_cost(
     client, _ = make_client(config, recipe)
     with answers_cache() as cache:
         cost = plan_cost(
-            asked,
+            to_send(config, asked, recipe.config.seed),
             client.provider,
             price_table(recipe),
             cache=cache,

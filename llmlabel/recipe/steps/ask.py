@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from llmlabel.io import read_table, write_table
-from llmlabel.llm import Failure, InvalidAnswer, Request, Response, parse_answer
+from llmlabel.llm import Failure, InvalidAnswer, Request, Response
 from llmlabel.llm.usage import usage_summary
 from llmlabel.recipe.asking import ask_model, ask_rows, make_requests, price_table, step_prompt
 from llmlabel.recipe.config import AskStep, RecordedConfig
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
+from llmlabel.recipe.surety import judged
 
 __all__ = ["KIND", "answers"]
 
@@ -53,13 +54,14 @@ def _run(context: Context) -> Mapping[str, Any]:
     )
     template = step_prompt(config, recipe)
     schema = template.schema(recipe.task)
+    each = len(results) // max(len(asked), 1)  # samples per row
     rows = [
         {
             "split": split,
             "prompt_version": template.version,
-            **_row(request, result, schema, provider),
+            **_row(request, provider, *judged(results[i : i + each], schema, config.confidence)),
         }
-        for (split, request), result in zip(asked, results, strict=True)
+        for i, (split, request) in zip(range(0, len(results), each or 1), asked, strict=True)
     ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     write_table(table, context.folder.path / "answers.parquet")
@@ -67,7 +69,10 @@ def _run(context: Context) -> Mapping[str, Any]:
 
 
 def _row(
-    request: Request, result: Response | Failure, schema: Mapping[str, Any], provider: str
+    request: Request,
+    provider: str,
+    result: Response | Failure,
+    answer: dict[str, Any] | InvalidAnswer,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": request.custom_id,
@@ -78,12 +83,12 @@ def _row(
     }
     if isinstance(result, Failure):
         return {**row, "status": "failed", "reason": result.reason, "cached": False}
-    parsed = parse_answer(result.text, schema)
+    invalid = isinstance(answer, InvalidAnswer)
     return {
         **row,
-        "status": "invalid" if isinstance(parsed, InvalidAnswer) else "ok",
-        "reason": parsed.reason if isinstance(parsed, InvalidAnswer) else None,
-        "answer": None if isinstance(parsed, InvalidAnswer) else json.dumps(parsed),
+        "status": "invalid" if invalid else "ok",
+        "reason": answer.reason if isinstance(answer, InvalidAnswer) else None,
+        "answer": None if invalid else json.dumps(answer),
         "model": result.model,
         "prompt_tokens": result.usage.prompt_tokens if result.usage else None,
         "completion_tokens": result.usage.completion_tokens if result.usage else None,
@@ -130,6 +135,8 @@ def _external(config: AskStep, recipe: Recipe) -> Mapping[str, Any]:
     }
     if isinstance(config.client, RecordedConfig):
         prints |= file_prints(recipe, config.client.answers)
+    if config.examples is not None:
+        prints |= file_prints(recipe, config.examples.file)
     return prints
 
 

@@ -1,0 +1,117 @@
+"""How sure an answer is: by its token probabilities, or by what several samples agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from llmlabel.errors import ConfigError, DataError, UnknownNameError
+from llmlabel.llm import Failure, InvalidAnswer, Response, Usage, parse_answer
+from llmlabel.llm.confidence import logprob_probabilities, vote_probabilities
+from llmlabel.recipe.config import ConfidenceConfig
+
+__all__ = ["confidence_field", "judged", "values_of"]
+
+Answer = dict[str, Any] | InvalidAnswer
+
+
+def confidence_field(config: ConfidenceConfig) -> str:
+    """Return the name of the field that an answer gets."""
+    return f"{config.of}.confidence"
+
+
+def values_of(config: ConfidenceConfig, schema: Mapping[str, Any]) -> list[str]:
+    """Return the values that the field chooses from.
+
+    Raises
+    ------
+    ConfigError
+        No such field, or one that is no choice.
+    """
+    fields = schema["properties"]
+    if config.of not in fields:
+        raise UnknownNameError("answer field", config.of, fields, where="confidence: of")
+    if "enum" not in fields[config.of]:
+        raise ConfigError(f"confidence: of: the field {config.of!r} is no choice among values")
+    return [str(v) for v in fields[config.of]["enum"]]
+
+
+def judged(
+    group: Sequence[Response | Failure], schema: Mapping[str, Any], config: ConfidenceConfig | None
+) -> tuple[Response | Failure, Answer]:
+    """Return a row's answer, with its confidence where it is asked for.
+
+    Parameters
+    ----------
+    group
+        What came for the row: one result, or its samples.
+    schema
+        Of the answer.
+    config
+        How sure answers are found to be; None: as they say themselves.
+
+    Returns
+    -------
+    The result, whose usage is that of all samples, and the checked answer.
+    """
+    parsed = [_parsed(result, schema) for result in group]
+    if config is None:
+        return group[0], parsed[0]
+    values = values_of(config, schema)
+    if config.by == "logprobs":
+        return group[0], _by_logprobs(group[0], parsed[0], config, values)
+    return _by_samples(group, parsed, config, values)
+
+
+def _parsed(result: Response | Failure, schema: Mapping[str, Any]) -> Answer:
+    if isinstance(result, Failure):
+        return InvalidAnswer(result.reason, "")
+    return parse_answer(result.text, schema)
+
+
+def _by_logprobs(
+    result: Response | Failure, answer: Answer, config: ConfidenceConfig, values: list[str]
+) -> Answer:
+    if isinstance(answer, InvalidAnswer) or not isinstance(result, Response):
+        return answer
+    sure = None
+    if result.logprobs:  # a server may not give them: then nobody knows, and nothing is made up
+        try:
+            found = logprob_probabilities(result, config.of, values)
+            sure = float(found[values.index(str(answer[config.of]))])
+        except DataError:
+            sure = None
+    return {**answer, confidence_field(config): sure}
+
+
+def _by_samples(
+    group: Sequence[Response | Failure],
+    parsed: Sequence[Answer],
+    config: ConfidenceConfig,
+    values: list[str],
+) -> tuple[Response | Failure, Answer]:
+    good = [
+        (result, answer)
+        for result, answer in zip(group, parsed, strict=True)
+        if isinstance(result, Response) and not isinstance(answer, InvalidAnswer)
+    ]
+    if not good:
+        return group[0], parsed[0]
+    votes = [values.index(str(answer[config.of])) for _, answer in good]
+    shares = vote_probabilities(np.array([votes]), len(values))[0]
+    best = int(np.bincount(votes, minlength=len(values)).argmax())
+    result, answer = good[votes.index(best)]
+    return _with_all_usage(result, group), {
+        **answer,
+        confidence_field(config): float(shares[best]),
+    }
+
+
+def _with_all_usage(chosen: Response, group: Sequence[Response | Failure]) -> Response:
+    came = [r for r in group if isinstance(r, Response)]
+    used = [r.usage for r in came if r.usage is not None]
+    total = Usage(sum(u.prompt_tokens for u in used), sum(u.completion_tokens for u in used))
+    return replace(chosen, usage=total if used else None, cached=all(r.cached for r in came))
