@@ -1,16 +1,23 @@
-"""What all tests share: a cache of their own, a small recipe, and the data of ../shared."""
+"""What all tests share: a cache of their own, a small recipe, servers, the data of ../shared."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
+
+from llmlabel.llm import OpenAIClient
 
 # A busy machine is no reason to fail: what is slow is measured elsewhere.
 settings.register_profile("no-deadline", deadline=None)
@@ -100,3 +107,76 @@ def make_recipe(tmp_path: Path) -> Make:
         return folder
 
     return make
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server of tests/servers: its address and its controls."""
+
+    port: int
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def configure(self, **config: Any) -> None:
+        self._call("/configure", json.dumps(config).encode())
+
+    def stats(self) -> dict[str, Any]:
+        return self._call("/stats")
+
+    def client(self, model: str | None = "test-model", **arguments: Any) -> OpenAIClient:
+        return OpenAIClient(model, self.base_url, "LLMLABEL_TEST_KEY", **arguments)
+
+    def _call(self, path: str, data: bytes | None = None) -> Any:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as answer:
+            return json.load(answer)
+
+
+@contextlib.contextmanager
+def serving(script: str) -> Iterator[Server]:
+    """Run a server of tests/servers as a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "servers" / script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        yield Server(json.loads(process.stdout.readline())["port"])
+    finally:
+        process.stdin.close()
+        process.wait(timeout=10)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def running_server() -> Iterator[Server]:
+    with serving("openai_server.py") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def running_batch_server() -> Iterator[Server]:
+    with serving("batch_server.py") as server:
+        yield server
+
+
+def _reset(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    server.configure()
+    monkeypatch.setenv("LLMLABEL_TEST_KEY", "sk-test-secret")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    return server
+
+
+@pytest.fixture
+def server(running_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """An OpenAI-compatible server without faults."""
+    return _reset(running_server, monkeypatch)
+
+
+@pytest.fixture
+def batches(running_batch_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server of the files and batches endpoints."""
+    return _reset(running_batch_server, monkeypatch)

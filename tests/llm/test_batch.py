@@ -9,9 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +19,8 @@ from llmlabel.errors import ClientError, ConfigError, DataError
 from llmlabel.llm import Cache, Failure, OpenAIClient, Request, Response
 from llmlabel.llm.batch import complete_batch
 
-SERVER = Path(__file__).parent.parent / "servers" / "batch_server.py"
 FAST: dict[str, Any] = {"poll_s": 0.01, "settle_s": 0.2}
 SCHEMA = {"type": "object", "properties": {"label": {"enum": ["HAM", "SPAM"]}}}
-
-
-@dataclass(frozen=True)
-class Server:
-    port: int
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def configure(self, **config: Any) -> None:
-        self._call("/configure", json.dumps(config).encode())
-
-    def stats(self) -> dict[str, Any]:
-        return self._call("/stats")
-
-    def client(self, model: str | None = "test-model") -> OpenAIClient:
-        return OpenAIClient(model, self.base_url, "LLMLABEL_TEST_KEY")
-
-    def _call(self, path: str, data: bytes | None = None) -> Any:
-        url = f"http://127.0.0.1:{self.port}{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=10) as answer:
-            return json.load(answer)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Server]:
-    process = subprocess.Popen(
-        [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None and process.stdout is not None
-    try:
-        yield Server(json.loads(process.stdout.readline())["port"])
-    finally:
-        process.stdin.close()
-        process.wait(timeout=10)
-        process.stdout.close()
-
-
-@pytest.fixture
-def batches(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    running.configure()
-    monkeypatch.setenv("LLMLABEL_TEST_KEY", "sk-test-secret")
-    return running
 
 
 @pytest.fixture
@@ -88,7 +41,7 @@ def texts(results: list[Response | Failure]) -> list[str]:
 
 
 def test_results_come_in_order_from_several_files_and_twins_are_one_line(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     requests = [*asked(10), Request("twin", "m", [{"role": "user", "content": "text 3"}])]
     seen: list[tuple[int, int]] = []
@@ -114,7 +67,7 @@ def test_results_come_in_order_from_several_files_and_twins_are_one_line(
 
 
 def test_what_is_cached_is_not_asked_and_batch_shares_the_clients_keys(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     client = batches.client()
     requests = asked(5)
@@ -128,7 +81,7 @@ def test_what_is_cached_is_not_asked_and_batch_shares_the_clients_keys(
 
 
 def test_bytes_bound_a_file_and_each_file_has_one_model(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     batches.configure(max_bytes=1000)
     requests = [
@@ -151,9 +104,7 @@ def test_bytes_bound_a_file_and_each_file_has_one_model(
     assert batches.stats()["calls"]["upload"] >= 4
 
 
-def test_schema_and_parameters_reach_the_server(
-    batches: Server, cache: Cache, tmp_path: Path
-) -> None:
+def test_schema_and_parameters_reach_the_server(batches: Any, cache: Cache, tmp_path: Path) -> None:
     results = complete_batch(
         asked(4, schema=SCHEMA, params={"temperature": 0}),
         batches.client(),
@@ -165,7 +116,7 @@ def test_schema_and_parameters_reach_the_server(
 
 
 def test_rows_that_fail_are_failures_with_the_servers_words_and_are_asked_again(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     batches.configure(errors={"text 1": 400, "text 2": 500, "text 3": "refusal"})
     ask = {"cache": cache, "state_dir": tmp_path / "b", **FAST}
@@ -185,7 +136,7 @@ def test_rows_that_fail_are_failures_with_the_servers_words_and_are_asked_again(
 
 @pytest.mark.parametrize("status", ["expired", "cancelled"])
 def test_a_batch_that_ends_early_keeps_what_is_done(
-    batches: Server, cache: Cache, tmp_path: Path, status: str
+    batches: Any, cache: Cache, tmp_path: Path, status: str
 ) -> None:
     batches.configure(ends={"1": {"status": status, "rows": 2}})
     ask = {"cache": cache, "state_dir": tmp_path / "b", "max_requests": 4, **FAST}
@@ -199,7 +150,7 @@ def test_a_batch_that_ends_early_keeps_what_is_done(
 
 
 def test_a_failed_batch_says_why_and_the_others_are_kept(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     failed = {"status": "failed", "code": "invalid_model", "message": "No such model"}
     batches.configure(ends={"0": failed})
@@ -213,7 +164,7 @@ def test_a_failed_batch_says_why_and_the_others_are_kept(
 
 
 def test_a_full_queue_makes_batches_wait_for_each_other(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     batches.configure(queue=5, polls=3)
     results = complete_batch(
@@ -225,7 +176,7 @@ def test_a_full_queue_makes_batches_wait_for_each_other(
 
 
 def test_a_file_that_is_too_large_for_the_queue_alone_fails_retryably(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     batches.configure(queue=2)
     results = complete_batch(
@@ -237,7 +188,7 @@ def test_a_file_that_is_too_large_for_the_queue_alone_fails_retryably(
 
 @pytest.mark.parametrize("call", ["upload", "create", "content"])
 def test_a_connection_cut_after_the_call_came_through_repeats_nothing(
-    batches: Server, cache: Cache, tmp_path: Path, call: str
+    batches: Any, cache: Cache, tmp_path: Path, call: str
 ) -> None:
     batches.configure(drop={call: 1})
     results = complete_batch(
@@ -249,7 +200,7 @@ def test_a_connection_cut_after_the_call_came_through_repeats_nothing(
 
 
 def test_a_torn_download_is_fetched_again_and_one_torn_for_good_is_kept(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     ask = {"cache": cache, "state_dir": tmp_path / "b", **FAST}
     batches.configure(torn=2)
@@ -263,7 +214,7 @@ def test_a_torn_download_is_fetched_again_and_one_torn_for_good_is_kept(
 
 
 def test_a_bad_key_ends_the_run_without_showing_it(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     batches.configure(api_key="another")
     with pytest.raises(ClientError, match="401: Incorrect API key provided: \\*\\*\\*") as caught:
@@ -272,7 +223,7 @@ def test_a_bad_key_ends_the_run_without_showing_it(
 
 
 def test_openai_itself_is_not_called_without_a_key(
-    batches: Server, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batches: Any, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LLMLABEL_TEST_KEY")
     client = OpenAIClient("m", "https://api.openai.com/v1", "LLMLABEL_TEST_KEY")
@@ -280,9 +231,7 @@ def test_openai_itself_is_not_called_without_a_key(
         complete_batch(asked(1), client, cache=cache, state_dir=tmp_path / "b", **FAST)
 
 
-def test_two_runs_do_not_share_a_folder_at_once(
-    batches: Server, cache: Cache, tmp_path: Path
-) -> None:
+def test_two_runs_do_not_share_a_folder_at_once(batches: Any, cache: Cache, tmp_path: Path) -> None:
     batches.configure(polls=4)
     ask = {"cache": cache, "state_dir": tmp_path / "b", "poll_s": 0.2, "settle_s": 0.2}
     first = threading.Thread(target=complete_batch, args=(asked(2), batches.client()), kwargs=ask)
@@ -295,7 +244,7 @@ def test_two_runs_do_not_share_a_folder_at_once(
 
 
 def test_rows_no_longer_wanted_are_dropped_before_they_are_paid_and_awaited_after(
-    batches: Server, cache: Cache, tmp_path: Path
+    batches: Any, cache: Cache, tmp_path: Path
 ) -> None:
     ask = {"cache": cache, "state_dir": tmp_path / "b", **FAST}
     batches.configure(api_key="another")
@@ -306,7 +255,7 @@ def test_rows_no_longer_wanted_are_dropped_before_they_are_paid_and_awaited_afte
     assert len(batches.stats()["asked"]) == 2
 
 
-def test_lost_and_strange_states_are_named(batches: Server, cache: Cache, tmp_path: Path) -> None:
+def test_lost_and_strange_states_are_named(batches: Any, cache: Cache, tmp_path: Path) -> None:
     folder = tmp_path / "b"
     ask = {"cache": cache, "state_dir": folder, **FAST}
     batches.configure(api_key="another")
@@ -325,7 +274,7 @@ def test_lost_and_strange_states_are_named(batches: Server, cache: Cache, tmp_pa
 
 
 def test_a_batch_that_the_server_does_not_know_is_no_reason_to_pay_again(
-    batches: Server, tmp_path: Path
+    batches: Any, tmp_path: Path
 ) -> None:
     process = child(batches, tmp_path, "after", 10)
     assert process.wait(timeout=60) == -signal.SIGKILL
@@ -371,7 +320,7 @@ with Cache(folder + "/answers.sqlite") as cache:
 """
 
 
-def child(server: Server, folder: Path, when: str = "", nth: int = 0) -> subprocess.Popen[bytes]:
+def child(server: Any, folder: Path, when: str = "", nth: int = 0) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, server.base_url, str(folder), when, str(nth)]
     )
@@ -397,7 +346,7 @@ def child(server: Server, folder: Path, when: str = "", nth: int = 0) -> subproc
     ],
 )
 def test_killed_at_any_write_the_rerun_pays_and_uploads_nothing_twice(
-    batches: Server, tmp_path: Path, when: str, nth: int
+    batches: Any, tmp_path: Path, when: str, nth: int
 ) -> None:
     process = child(batches, tmp_path, when, nth)
     assert process.wait(timeout=60) == -signal.SIGKILL
@@ -413,7 +362,7 @@ def test_killed_at_any_write_the_rerun_pays_and_uploads_nothing_twice(
 @pytest.mark.parametrize("call", ["upload", "create", "content"])
 @pytest.mark.parametrize("lag", ["lag_s", "lag_before_s"])
 def test_killed_while_the_server_works_its_orphan_is_found(
-    batches: Server, tmp_path: Path, call: str, lag: str
+    batches: Any, tmp_path: Path, call: str, lag: str
 ) -> None:
     batches.configure(**{lag: {call: 0.5 if lag == "lag_s" else 0.3}})
     process = child(batches, tmp_path)
@@ -429,7 +378,7 @@ def test_killed_while_the_server_works_its_orphan_is_found(
     assert stats["calls"]["upload"] == stats["calls"]["create"] == 2
 
 
-def wait_for_call(server: Server, folder: Path, call: str, *, done: bool) -> None:
+def wait_for_call(server: Any, folder: Path, call: str, *, done: bool) -> None:
     """Wait until the server has done a call, or until the client is about to make it."""
     state = {"upload": "uploading", "create": "creating", "content": "created"}[call]
     end = time.monotonic() + 30

@@ -1,0 +1,222 @@
+"""Recipes that ask a live server: a process of its own, over real HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pytest
+
+from llmlabel.errors import BudgetExceeded, ClientError, ConfigError
+from llmlabel.io import read_table
+from llmlabel.recipe import explain_row, load_recipe, plan, retry, run
+from llmlabel.report import Results, build
+
+PROMPT = """---
+name: judge
+version: 3
+model: gpt-4o-mini
+max_tokens: 50
+answer:
+  label: {enum: [$classes, UNSURE]}
+  confidence: {type: number, minimum: 0.5, maximum: 1}
+---
+system:
+{% for c in task.classes %}{{ c.name }}: {{ c.description }}
+{% endfor %}
+user:
+{{ text }}
+"""
+
+
+@pytest.fixture
+def live(make_recipe, server, tmp_path, monkeypatch):
+    """Return a function that makes a recipe which asks the server, with an answer cache of its own."""
+    monkeypatch.setenv("LLMLABEL_CACHE", str(tmp_path / "cache"))
+
+    def make(url: str = server.base_url, **ask):
+        def change(data):
+            step = {
+                "step": "ask",
+                "prompt": "judge.md",
+                "client": {"use": "openai", "base_url": url, "api_key_env": "LLMLABEL_TEST_KEY"},
+                "rows": {"train": "all"},
+                **ask,
+            }
+            data["steps"].insert(1, step)
+            lfs = next(s for s in data["steps"] if s["step"] == "label")["lfs"]
+            sure = "label.confidence" if "confidence" in ask else "confidence"
+            lfs.append(
+                {
+                    "lf": "answer",
+                    "name": "llm",
+                    "prompt": "judge",
+                    "field": "label",
+                    "confidence": sure,
+                }
+            )
+
+        folder = make_recipe(change)
+        (folder / "judge.md").write_text(PROMPT)
+        return load_recipe(folder)
+
+    return make
+
+
+def answers(out) -> pa.Table:
+    return read_table(next(out.glob("steps/ask-judge-*/answers.parquet")))
+
+
+def test_answers_become_votes_with_provenance_and_cost(live, server, tmp_path):
+    out = run(live(), tmp_path / "out")
+    results = Results.read(out)
+    table = answers(out)
+    assert server.stats()["calls"] == len(set(results.rows("train")["text"].to_pylist()))
+    assert set(table["status"].to_pylist()) == {"ok"}
+    votes = results.votes("train")
+    assert votes.confidences is not None
+    assert (votes["llm"] >= 0).any()
+    facts = results.facts("ask-judge")
+    assert facts["usd"] > 0
+    voted = next(v for v in table.to_pylist() if '"UNSURE"' not in v["answer"])
+    found = explain_row(out, voted["id"])
+    call = next(v["provenance"] for v in found["votes"] if v["lf"] == "llm")
+    assert call["prompt_version"] == "3"
+    assert call["model"] == "gpt-4o-mini-2026"
+    assert call["latency_s"] > 0
+    assert len(call["key"]) == 64
+    page = (out / "report.html").read_text()
+    assert "What the LLM cost" in page
+    assert "sk-test-secret" not in page
+
+
+def test_a_second_run_elsewhere_pays_nothing(live, server, tmp_path):
+    recipe = live()
+    planned = next(s for s in plan(recipe, tmp_path / "a") if s.cost is not None)
+    assert planned.cost.calls == 60
+    assert planned.cost.usd is not None
+    assert planned.cost.usd.high > 0
+    run(recipe, tmp_path / "a")
+    calls = server.stats()["calls"]
+    run(recipe, tmp_path / "b")
+    assert server.stats()["calls"] == calls
+    assert next(s for s in plan(recipe, tmp_path / "c") if s.cost is not None).cost.calls == 0
+
+
+def test_kill_9_while_asking_repeats_at_most_what_was_in_flight(live, server, tmp_path):
+    recipe = live(client={
+        "use": "openai", "base_url": server.base_url, "api_key_env": "LLMLABEL_TEST_KEY", "max_in_flight": 4,
+    })  # fmt: skip
+    server.configure(latency_s=0.1)
+    command = [
+        sys.executable,
+        "-m",
+        "llmlabel",
+        "run",
+        str(recipe.folder),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while server.stats()["calls"] < 20 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    run(recipe, tmp_path / "out", until="aggregate")
+    calls = server.stats()["by_text"]
+    assert len(calls) == 60
+    assert sum(calls.values()) <= 60 + 4
+
+
+def test_failed_rows_are_told_and_can_be_retried_alone(live, server, tmp_path):
+    server.configure(rules=[{"contains": "lovely song 3", "do": [400], "forever": True}])
+    recipe = live()
+    out = run(recipe, tmp_path / "out")
+    failed = [r for r in answers(out).to_pylist() if r["status"] == "failed"]
+    assert [r["id"] for r in failed] == ["a3-HAM-0"]
+    assert failed[0]["reason"]
+    assert "1 calls of ask-judge failed for good" in (out / "report.html").read_text()
+    server.configure()
+    assert retry(recipe, out) == 1
+    assert server.stats()["calls"] == 1
+    assert set(answers(out)["status"].to_pylist()) == {"ok"}
+    assert retry(recipe, out) == 0
+
+
+def test_a_bad_key_ends_the_run_in_the_servers_words_without_the_key(live, server, tmp_path):
+    server.configure(api_key="another")
+    with pytest.raises(ClientError, match="Incorrect API key") as caught:
+        run(live(), tmp_path / "out")
+    assert "sk-test-secret" not in str(caught.value)
+
+
+def test_a_budget_is_not_passed_and_what_was_paid_is_kept(live, server, tmp_path):
+    with pytest.raises(BudgetExceeded):
+        run(live(budget={"max_calls": 25}), tmp_path / "out")
+    assert server.stats()["calls"] == 25
+    run(live(budget={"max_calls": 35}), tmp_path / "out")
+    assert server.stats()["calls"] == 60
+
+
+def test_samples_give_a_confidence(live, server, tmp_path):
+    out = run(live(confidence={"of": "label", "by": "samples", "samples": 3}), tmp_path / "out")
+    assert server.stats()["calls"] == 180
+    votes = Results.read(out).votes("train")
+    assert votes.confidences is not None
+    sure = votes.confidences[votes["llm"] >= 0, votes.position("llm")]
+    assert sure == pytest.approx((3 + 1 / 3) / 4)  # this server says the same each time
+
+
+def test_without_logprobs_nothing_is_made_up(live, tmp_path):
+    out = run(live(confidence={"of": "label", "by": "logprobs"}), tmp_path / "out")
+    assert Results.read(out).votes("train").confidences is None
+
+
+def test_examples_are_shown_and_their_answers_checked(live, server, tmp_path):
+    recipe = live(examples={"file": "examples.csv", "n": 2, "balance": "label"})
+    (recipe.folder / "examples.csv").write_text(
+        "text,label,confidence\nbuy followers,SPAM,1\nnice tune,HAM,0.9\nsend money,SPAM,1\n"
+    )
+    run(recipe, tmp_path / "out", until="ask")
+    roles = [m["role"] for m in server.stats()["last"]["messages"]]
+    assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
+    (recipe.folder / "examples.csv").write_text("text,label,confidence\nbuy,SPOM,1\n")
+    with pytest.raises(ConfigError, match="the example 'buy'"):
+        run(recipe, tmp_path / "out", until="ask")
+
+
+def test_rows_share_a_request_and_none_is_lost(live, server, tmp_path):
+    out = run(live(rows_per_request=10), tmp_path / "out", until="label")
+    assert answers(out).num_rows == 60
+    # This server knows nothing of numbered rows: what it omits is asked alone.
+    assert set(answers(out)["status"].to_pylist()) == {"ok"}
+
+
+def test_an_endpoint_of_a_config_file(live, server, tmp_path):
+    recipe = live(client={"use": "openai", "endpoint": "lab"})
+    config = tmp_path / "where.yaml"
+    config.write_text(
+        f"endpoints:\n  lab: {{base_url: '{server.base_url}', api_key_env: LLMLABEL_TEST_KEY, model: own}}\n"
+        "prices:\n  own: {input: 1.0, output: 2.0}\n"
+    )
+    out = run(load_recipe(recipe.folder, config=config), tmp_path / "out")
+    assert set(answers(out)["model"].to_pylist()) == {"own-2026"}
+    assert Results.read(out).facts("ask-judge")["usd"] > 0  # by the user's own price
+    with pytest.raises(ConfigError, match="unknown endpoint 'lab'"):
+        plan(recipe, tmp_path / "none")
+
+
+def test_batch_mode_and_answers_outside_the_schema(live, batches, tmp_path):
+    recipe = live(batches.base_url, mode="batch", poll_s=0.05)
+    out = run(recipe, tmp_path / "out", until="aggregate")
+    table = answers(out)
+    assert table.num_rows == 60
+    # This server answers in free text: told apart from abstains and from failures.
+    assert set(table["status"].to_pylist()) == {"invalid"}
+    assert Results.read(out).votes("train").coverage()[-1] == 0
+    assert "60 answers of ask-judge were outside the schema" in build(out)
