@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from llmlabel.errors import ConfigError, UnknownNameError
 from llmlabel.labelmodel.patterns import Array
 from llmlabel.labelmodel.rates import Counts
 from llmlabel.labelmodel.voterows import VoteChunk, VoteRows
 from llmlabel.votes import FloatArray
 
-__all__ = ["agreement_counts", "phi", "shares_of_rows", "vote_shares_of"]
+__all__ = ["agreement_counts", "group_numbers", "phi", "shares_of_rows", "vote_shares_of"]
 
 _CELLS: Final = 1 << 22  # of the dense part of one step
 
@@ -31,7 +33,7 @@ def agreement_counts(rows: VoteRows) -> Array:
     return total
 
 
-def phi(agreement: Array, counts: Counts, least: float) -> Array:
+def phi(agreement: Array, counts: Counts, least: float, groups: npt.NDArray[np.intp]) -> Array:
     r"""Return by how much LFs agree beyond what the two rates explain, shape (m, m).
 
     With :math:`x_{jv}` saying that LF j votes v, and means taken on rows of the class v
@@ -41,7 +43,14 @@ def phi(agreement: Array, counts: Counts, least: float) -> Array:
               {\sqrt{\sum_v \mathrm{E}\,\mathrm{var}(x_{jv} | y = v)
                      \sum_v \mathrm{E}\,\mathrm{var}(x_{lv} | y = v)}}
 
-    Two standard errors are taken off, and what is below `least` after that is none.
+    Two standard errors are taken off, and what is below `least` after that is none. LFs
+    of one declared group need no such proof, and each pair of them has the mean of the
+    group's pairs at least: what one pair is too small to show, the others do.
+
+    Parameters
+    ----------
+    groups : array of int, shape (m,)
+        The group of each LF; -1 is none.
     """
     rows = counts.classes.sum()
     shares = np.stack([counts.classes, rows - counts.classes])
@@ -52,9 +61,16 @@ def phi(agreement: Array, counts: Counts, least: float) -> Array:
     expected = np.einsum("sjv,sv,slv->jl", means, shares / rows, means, optimize=True)
     variance = np.einsum("sjv,sv->j", means * (1 - means), shares / rows)
     scale = np.sqrt(np.outer(variance, variance) + 1e-12)
-    found = np.minimum((agreement / rows - expected) / scale - 2 / np.sqrt(rows), 1)
+    raw = np.clip((agreement / rows - expected) / scale, 0, 1)
+    found = raw - 2 / np.sqrt(rows)
+    found = np.where(found > least, found, 0)
+    for group in np.unique(groups[groups >= 0]):
+        at = np.flatnonzero(groups == group)
+        pairs = raw[np.ix_(at, at)]
+        pooled = (pairs.sum() - pairs.trace()) / max(1, len(at) * (len(at) - 1))
+        found[np.ix_(at, at)] = np.maximum(pairs, pooled)
     np.fill_diagonal(found, 0)
-    return np.where(found > least, found, 0)
+    return np.asarray(found)
 
 
 def vote_shares_of(chunk: VoteChunk, dependence: Array, k: int) -> Array | None:
@@ -90,6 +106,40 @@ def shares_of_rows(rows: VoteRows, dependence: Array) -> FloatArray | None:
     for votes, chunk in rows.chunks():
         found[votes] = vote_shares_of(chunk, dependence, rows.shape[1])
     return found
+
+
+def group_numbers(
+    groups: Mapping[str, Any] | Sequence[Any] | None, lf_names: Sequence[str]
+) -> npt.NDArray[np.intp]:
+    """Return the number of each LF's group, -1 for none, shape (m,).
+
+    Parameters
+    ----------
+    groups
+        A group for each LF in order, or for LFs by name; None is no group.
+
+    Raises
+    ------
+    UnknownNameError
+        A name that no LF has.
+    ConfigError
+        A sequence of another length.
+    """
+    if groups is None:
+        return np.full(len(lf_names), -1)
+    if isinstance(groups, Mapping):
+        for name in groups:
+            if name not in lf_names:
+                raise UnknownNameError("labeling function", name, lf_names, where="groups")
+        each = [groups.get(name) for name in lf_names]
+    else:
+        each = list(groups)
+        if len(each) != len(lf_names):
+            raise ConfigError(
+                f"groups: expected one for each of {len(lf_names)} LFs, got {len(each)}"
+            )
+    numbers = {group: i for i, group in enumerate(dict.fromkeys(each)) if group is not None}
+    return np.array([numbers.get(group, -1) for group in each], np.intp)
 
 
 def _groups(chunk: VoteChunk, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -104,7 +104,6 @@ class Scorer:
     majority_weight: float
     majority_odds: float
     scale: float = 1.0
-    mean_silence: float = 0.0
 
     def vote_terms(self, chunk: VoteChunk, shares: FloatArray | Array | None) -> Array:
         """Return what each vote adds to the class it names, shape (v,)."""
@@ -121,9 +120,11 @@ class Scorer:
 
     def prior_terms(self) -> Array:
         """Return what each class has before any vote, shape (k,)."""
-        silent = np.clip(1 - self.rates.marginal.sum(axis=1), 0, 1)
-        usual = (1 - self.abstain_weight) * self.mean_silence * (silent @ self.rates.log_silence())
-        return self.scale * (1 - self.majority_weight) * (np.log(self.rates.balance) + usual)
+        return self.scale * (1 - self.majority_weight) * np.log(self.rates.balance)
+
+    def majority_only(self) -> Scorer:
+        """Return the majority vote: the same with nothing of the model left in it."""
+        return replace(self, majority_weight=1.0)
 
     def scores(self, chunk: VoteChunk, shares: FloatArray | Array | None) -> Array:
         """Return each row's unnormalised log posterior, shape (u, k)."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import ClassVar, Final, Self
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +20,36 @@ from llmlabel.labelmodel.base import (
 )
 from llmlabel.labelmodel.dependence import (
     agreement_counts,
+    group_numbers,
     phi,
     shares_of_rows,
     vote_shares_of,
 )
 from llmlabel.labelmodel.explanation import Explanation
+from llmlabel.labelmodel.gold import GoldRows, check_gold, gold_counts, gold_rows, learn_scale
+from llmlabel.labelmodel.goodness import (
+    Estimate,
+    FitReport,
+    accuracy_intervals,
+    estimated_accuracy,
+    held_out_report,
+)
 from llmlabel.labelmodel.patterns import Array
 from llmlabel.labelmodel.rates import Counts, Prior, Scorer, alike, count, learn_rates, softmax
-from llmlabel.labelmodel.voterows import VoteRows, chunk_size, distinct_rows, sample_rows, vote_rows
-from llmlabel.votes import FloatArray, VoteMatrix
+from llmlabel.labelmodel.text import Features, TextModel, check_features, fit_text
+from llmlabel.labelmodel.voterows import (
+    VoteRows,
+    chunk_size,
+    distinct_rows,
+    merge_rows,
+    sample_rows,
+    vote_rows,
+)
+from llmlabel.schema import ABSTAIN
+from llmlabel.votes import FloatArray, IntArray, VoteMatrix
 
-__all__ = ["TwoRateModel"]
+__all__ = ["FellBackWarning", "TwoRateModel"]
 
-
-MS, ANCHOR, FINAL, EML = 0.0, 0.0, None, 0.2
 _SHARP: Final = 0.9  # what a vote is worth where dependence is looked for: nearly sure classes
 
 
@@ -81,7 +99,12 @@ class TwoRateModel(LabelModel):
         "prior_votes": (1e-3, math.inf),  # without a prior a vote unseen in a class is impossible
         "prior_share": (0.0, math.inf),
         "prior_anchor": (0.0, 1.0),
-        "balance_shrinkage": (1e-6, 1 - 1e-6),
+        "balance_shrinkage": (1e-6, 1 - 1e-6),  # a share of 0 would make a class impossible
+        "start_weight": (0.0, math.inf),
+        "fit_abstain_weight": (0.0, 1.0),
+        "gold_weight": (0.0, math.inf),
+        "text_weight": (0.0, math.inf),
+        "text_strength": (1e-6, math.inf),
         "abstain_weight": (0.0, 1.0),
         "majority_weight": (0.0, 1.0),
         "dependence": (0.0, math.inf),
@@ -90,18 +113,35 @@ class TwoRateModel(LabelModel):
         "max_patterns": (2, math.inf),
     }
 
+    covered_: npt.NDArray[np.bool_]
+    lf_accuracies_: Array
+    lf_accuracy_intervals_: Array
+    dependence_: Array
+    estimated_accuracy_: Estimate
+    fit_report_: FitReport
+    fell_back_: bool
+    scale_: float
+    text_: TextModel | None
+
     def __init__(
         self,
         *,
         prior_precision: float = 0.7,
         prior_votes: float = 50.0,
         prior_share: float = 0.3,
-        prior_anchor: float = 0.5,
-        balance_shrinkage: float = 0.5,
+        prior_anchor: float = 0.0,
+        balance_shrinkage: float = 0.05,
+        start_weight: float = 1.0,
+        fit_abstain_weight: float = 1.0,
         abstain_weight: float = 0.2,
         majority_weight: float = 1 / 3,
         dependence: float = 1.0,
         least_phi: float = 0.05,
+        groups: Mapping[str, Any] | Sequence[Any] | None = None,
+        gold_weight: float = 10.0,
+        text_weight: float = 2.0,
+        text_strength: float = 1.0,
+        fall_back: bool = True,
         uncovered: str = "balance",
         max_iter: int = 3,
         max_patterns: int = 200_000,
@@ -111,58 +151,156 @@ class TwoRateModel(LabelModel):
         self.prior_share = prior_share
         self.prior_anchor = prior_anchor
         self.balance_shrinkage = balance_shrinkage
+        self.start_weight = start_weight
+        self.fit_abstain_weight = fit_abstain_weight
         self.abstain_weight = abstain_weight
         self.majority_weight = majority_weight
         self.dependence = dependence
         self.least_phi = least_phi
+        self.groups = groups
+        self.gold_weight = gold_weight
+        self.text_weight = text_weight
+        self.text_strength = text_strength
+        self.fall_back = fall_back
         self.uncovered = uncovered
         self.max_iter = max_iter
         self.max_patterns = max_patterns
 
-    def fit(self, L: VoteMatrix, *, sample_weight: npt.ArrayLike | None = None) -> Self:
-        """Learn from votes alone; see `LabelModel.fit`."""
+    def fit(
+        self,
+        L: VoteMatrix,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+        gold: npt.ArrayLike | None = None,
+        features: Features | None = None,
+    ) -> Self:
+        """Learn from votes, and from gold labels and texts where there are some.
+
+        Parameters
+        ----------
+        L
+            The votes of m labeling functions on n rows.
+        sample_weight : array, shape (n,), optional
+            How often each row counts, 1 by default.
+        gold : array of int, shape (n,), optional
+            The classes of the rows where they are known, -1 elsewhere.
+        features : array or sparse matrix, shape (n, d), optional
+            What the rows' texts are: embeddings, TF-IDF.
+
+        Raises
+        ------
+        ConfigError
+            A parameter outside its range.
+        DataError
+            Fewer than two classes, no vote on any row, or weights, gold labels or
+            features of another shape or kind.
+        """
+        self._seen = self._gathered(L, sample_weight, gold)
+        self._learn()
+        self.covered_ = L.covered()
+        self.text_ = None
+        if features is not None:
+            weights = np.ones(len(L)) if sample_weight is None else np.asarray(sample_weight)
+            self._learn_text(L, check_features(features, len(L)), weights * self.covered_)
+        return self
+
+    def partial_fit(
+        self,
+        L: VoteMatrix,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+        gold: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Learn from more rows; after all shards the model is that of one `fit`.
+
+        The distinct rows seen so far are kept and the model is learned anew from them.
+        """
+        more = self._gathered(L, sample_weight, gold)
+        if hasattr(self, "_seen"):
+            self._require_known(L)
+            more = self._seen.joined(more)
+        self._seen = more
+        self._learn()
+        self.covered_ = L.covered()
+        self.text_ = None
+        return self
+
+    def _gathered(
+        self, L: VoteMatrix, sample_weight: npt.ArrayLike | None, gold: npt.ArrayLike | None
+    ) -> _Seen:
+        """Check what was given and return its distinct rows."""
         self._check_parameters()
         votes = require_votes(L)
-        if len(L.classes) < 2:
+        k = len(L.classes)
+        if k < 2:
             raise DataError(f"expected at least two classes, got {', '.join(L.classes) or 'none'}")
         weights = check_weights(sample_weight, len(L))
-        rows = distinct_rows(votes, len(L.classes), L.confidences, weights)
-        if not len(rows):
+        known = check_gold(gold, len(L), k)
+        labelled = gold_rows(L, known)
+        if len(labelled.labels):
+            weights = np.where(known >= 0, 0.0, 1.0 if weights is None else weights)
+        rows = distinct_rows(votes, k, L.confidences, weights)
+        if not len(rows) and not len(labelled.labels):
             raise nothing_to_learn(len(L))
         self.classes_ = np.array(L.classes, np.str_)
         self.lf_names_ = L.lf_names
-        self._learn(sample_rows(rows, int(self.max_patterns)))
-        return self
+        return _Seen(rows, labelled)
 
-    def _learn(self, rows: VoteRows) -> None:
+    def _learn(self) -> None:
+        rows = sample_rows(self._seen.rows, int(self.max_patterns))
+        gold = self._seen.gold
         m, k = rows.shape
         prior = self._prior_of_rates()
-        sharp = Scorer(alike(m, k, _SHARP), 0.0, 0.0, 0.0)
-        excess = phi(agreement_counts(rows), expected_counts(rows, sharp, None), self.least_phi)
-        self.dependence_ = self.dependence * excess
+        labelled = gold_counts(gold).scaled(self.gold_weight)
+        self.dependence_ = self._find_dependence(rows if len(rows) else gold.rows)
         shares = shares_of_rows(rows, self.dependence_)
         rates = alike(m, k, self.prior_precision)
-        scorer = Scorer(rates, 0.0, 0.0, 0.0)
-        start = expected_counts(rows, scorer, shares)
-        for _ in range(int(self.max_iter)):
-            counts = expected_counts(rows, scorer, shares)
-            counts = counts + start.scaled(ANCHOR)
-            rates = learn_rates(counts, rates.balance, prior)
-            scorer = Scorer(rates, EML, 0.0, 0.0, 1.0, MS)
+        counts = start = expected_counts(rows, Scorer(rates, 0.0, 0.0, 0.0), shares)
+        for step in range(int(self.max_iter)):
+            if step:
+                scorer = Scorer(rates, self.fit_abstain_weight, 0.0, 0.0)
+                counts = expected_counts(rows, scorer, shares)
+            counts = counts + start.scaled(self.start_weight)
+            balance = rates.balance
+            rates = learn_rates(counts + labelled, balance, prior)
         odds = math.log(self.prior_precision * (k - 1) / (1 - self.prior_precision))
-        if FINAL is not None:
-            b = counts.classes / counts.classes.sum()
-            rates = replace(rates, balance=(1 - FINAL) * b + FINAL / k)
-        self.scorer_ = Scorer(rates, self.abstain_weight, self.majority_weight, odds, 1.0, MS)
-        final = expected_counts(rows, self.scorer_, shares)
-        # The balance that rows are scored with is cautious; the one to report is not.
-        plain = replace(rates, balance=counts.classes / counts.classes.sum())
-        found = expected_counts(
-            rows, Scorer(plain, self.abstain_weight, 0.0, 0.0, 1.0, MS), shares
-        ).classes
-        self.class_balance_ = found / found.sum()
+        scorer = Scorer(rates, self.abstain_weight, self.majority_weight, odds)
+        self.scale_ = learn_scale(
+            gold, scorer, counts, balance, prior, self.gold_weight, self.dependence_
+        )
+        self._judge(rows, replace(scorer, scale=self.scale_), shares)
+
+    def _judge(self, rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> None:
+        """Find out how far the model is to be trusted, and what it believes of the LFs."""
+        gold = gold_counts(self._seen.gold)
+        final = expected_counts(rows, scorer, shares) + gold
         one = self.prior_precision
         self.lf_accuracies_ = (final.right.sum(axis=1) + one) / (final.votes.sum(axis=1) + 1)
+        self.lf_accuracy_intervals_ = accuracy_intervals(self.lf_accuracies_, final)
+        # The pool with the majority vote leans to the uniform; the balance need not.
+        model = Scorer(scorer.rates, scorer.abstain_weight, 0.0, 0.0)
+        found = (expected_counts(rows, model, shares) + gold).classes
+        self.class_balance_ = found / found.sum()
+        k = len(found)
+        worth = np.maximum(self.lf_accuracies_ - 1 / k, 0)
+        self.fit_report_ = held_out_report(rows, scorer, shares, self.dependence_, worth)
+        self.fell_back_ = bool(self.fall_back and not self.fit_report_.trusted)
+        if self.fell_back_:
+            scorer = scorer.majority_only()
+            _warn_of_fall_back(self.fit_report_)
+        self.scorer_ = scorer
+        self.estimated_accuracy_ = estimated_accuracy(rows, scorer, shares)
+
+    def _learn_text(self, L: VoteMatrix, features: Features, weights: Array) -> None:
+        self.text_ = fit_text(features, self.predict_proba(L), weights, self.text_strength)
+
+    def _find_dependence(self, rows: VoteRows) -> Array:
+        m, k = rows.shape
+        sharp = Scorer(alike(m, k, _SHARP), 0.0, 0.0, 0.0)
+        counts = expected_counts(rows, sharp, None)
+        groups = group_numbers(self.groups, self.lf_names_)
+        found = phi(agreement_counts(rows), counts, self.least_phi, groups)
+        return self.dependence * found
 
     def _prior_of_rates(self) -> Prior:
         return Prior(
@@ -173,38 +311,114 @@ class TwoRateModel(LabelModel):
             self.balance_shrinkage / (1 - self.balance_shrinkage),
         )
 
-    def explain(self, L_row: VoteMatrix) -> Explanation:
-        """Return what each labeling function adds to a row's log posterior."""
+    def explain(self, L_row: VoteMatrix, *, features: Features | None = None) -> Explanation:
+        """Return what each labeling function adds to a row's log posterior.
+
+        Parameters
+        ----------
+        L_row
+            The votes of one row, as ``L.take([i])`` gives them.
+        features : shape (1, d), optional
+            The row's features, whose part is in the explanation's prior.
+
+        Returns
+        -------
+        An `Explanation` whose prior and contributions add up to the logs of what
+        `predict_proba` returns, the majority vote's share and the dependent LFs' weights
+        among them. Silent LFs contribute what their silence says.
+
+        Examples
+        --------
+        >>> L = VoteMatrix([[1, 1], [0, 0], [1, -1]], ["a", "b"], ["HAM", "SPAM"])
+        >>> why = TwoRateModel().fit(L).explain(L.take([2]))
+        >>> prior, contributions = why.log_odds("SPAM", "HAM")
+        >>> bool(contributions[0] > 0)
+        True
+        """
         votes = self._require_known(L_row)
         if len(votes) != 1:
             raise DataError(f"explain: expected the votes of one row, got {len(votes)} rows")
         k = len(self.classes_)
+        text = self._text_terms(features, votes)
         chunk = vote_rows(votes, k, L_row.confidences).chunk(0, 1)
-        prior, terms = np.log(self._prior()), np.zeros((votes.shape[1], k))
+        terms = np.zeros((votes.shape[1], k))
         if len(chunk.lf):
-            prior = self.scorer_.prior_terms()
+            prior = self.scorer_.prior_terms() + (0.0 if text is None else text[0])
             terms = self.scorer_.silence_terms()
             terms[chunk.lf] = 0
             shares = vote_shares_of(chunk, self.dependence_, k)
             terms[chunk.lf, chunk.label] = self.scorer_.vote_terms(chunk, shares)
+        else:
+            prior = np.log(self._prior()) if text is None else text[0]
         return Explanation.from_terms(L_row.classes, self.lf_names_, votes[0], prior, terms)
 
-    def predict_proba(self, L: VoteMatrix) -> Array:
-        """Return class probabilities, shape (n, k); see `LabelModel.predict_proba`."""
+    def predict_proba(self, L: VoteMatrix, *, features: Features | None = None) -> Array:
+        """Return class probabilities, shape (n, k); see `LabelModel.predict_proba`.
+
+        Parameters
+        ----------
+        features : array or sparse matrix, shape (n, d), optional
+            Needs a model fitted with features. Rows without votes then have what their
+            texts say, and the class balance no part in it.
+        """
         votes = self._require_known(L)
+        text = self._text_terms(features, votes)
         k = len(self.classes_)
         out = np.empty((len(L), k))
         step = chunk_size(k)
         for start in range(0, len(out), step):
-            part = votes[start : start + step]
-            sure = None if L.confidences is None else L.confidences[start : start + step]
-            rows = vote_rows(part, k, sure)
+            at = slice(start, start + step)
+            sure = None if L.confidences is None else L.confidences[at]
+            rows = vote_rows(votes[at], k, sure)
             chunk = rows.chunk(0, len(rows))
-            shares = vote_shares_of(chunk, self.dependence_, k)
-            found = softmax(self.scorer_.scores(chunk, shares))
-            found[np.diff(rows.starts) == 0] = self._prior()
-            out[start : start + step] = found
+            scores = self.scorer_.scores(chunk, vote_shares_of(chunk, self.dependence_, k))
+            silent = np.diff(rows.starts) == 0
+            if text is not None:
+                scores = np.where(silent[:, None], 0, scores) + text[at]
+            out[at] = softmax(scores)
+            if text is None:
+                out[at][silent] = self._prior()
         return out
+
+    def _text_terms(self, features: Features | None, votes: IntArray) -> Array | None:
+        """Return what each row's text adds to its classes; without votes its log probabilities."""
+        if features is None:
+            return None
+        if self.text_ is None:
+            raise DataError("features were given to a model fitted without features")
+        found = check_features(features, len(votes))
+        width = self.text_.weights.shape[1] - 1
+        if found.shape[1] != width:
+            raise DataError(f"features: expected {width} columns as in fit, got {found.shape[1]}")
+        alone = self.text_.log_probabilities(found)
+        silent = ~(votes != ABSTAIN).any(axis=1)
+        odds = self.text_weight * (alone - np.log(self.text_.balance))
+        return np.where(silent[:, None], alone, odds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Everything learned from so far."""
+
+    rows: VoteRows
+    gold: GoldRows
+
+    def joined(self, other: _Seen) -> _Seen:
+        return _Seen(merge_rows(self.rows, other.rows), self.gold.joined(other.gold))
+
+
+class FellBackWarning(UserWarning):
+    """The votes do not fit the model, and the majority vote is returned instead."""
+
+
+def _warn_of_fall_back(report: FitReport) -> None:
+    warnings.warn(
+        "the model foretells the votes of left-out labeling functions worse than the majority "
+        f"vote does (by {-report.gain:.3f} +- {report.standard_error:.3f}); using the majority "
+        "vote instead",
+        FellBackWarning,
+        stacklevel=5,
+    )
 
 
 def expected_counts(rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> Counts:

@@ -17,6 +17,7 @@ __all__ = [
     "Index",
     "VoteChunk",
     "VoteRows",
+    "append_rows",
     "certainties",
     "distinct_rows",
     "merge_rows",
@@ -196,9 +197,14 @@ def distinct_rows(
     return everything.take(at, totals[at])
 
 
+def append_rows(one: VoteRows, other: VoteRows) -> VoteRows:
+    """Return the rows of both, one after the other."""
+    return _concatenate([one, other], np.concatenate([one.hashes, other.hashes]), one.shape)
+
+
 def merge_rows(one: VoteRows, other: VoteRows) -> VoteRows:
     """Return the rows of both, each once, with the sum of its weights."""
-    both = _concatenate([one, other], np.concatenate([one.hashes, other.hashes]), one.shape)
+    both = append_rows(one, other)
     found, first, inverse = np.unique(both.hashes, return_index=True, return_inverse=True)
     totals = np.bincount(inverse.reshape(-1), both.weights, minlength=len(found))
     return both.take(first, np.asarray(totals, np.float64))
