@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -17,16 +17,15 @@ from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from llmlabel.distill.features import Features, Matrix
-from llmlabel.distill.softmax import FOLDS, Choice, choose, fit_softmax
+from llmlabel.distill.inputs import check_targets, unit_embeddings
+from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, choose, fit_softmax
 from llmlabel.embed import (
     HasEncode,
     Tfidf,
     check_texts,
-    embed,
     fit_tfidf,
     load_encoder,
     load_tfidf,
-    unit_rows,
 )
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.io import atomic_write
@@ -60,6 +59,8 @@ class LinearStudent:
         How it was fitted, for `describe`.
     meta
         Whatever the caller wants kept with it.
+    seconds
+        How long the fit took; not saved, so that the same student is the same files.
     """
 
     classes: tuple[str, ...]
@@ -96,7 +97,7 @@ class LinearStudent:
             Embeddings of another shape, or none given and no encoder to make them.
         """
         texts = check_texts(texts)
-        dense = _embeddings(texts, embeddings, self.encoder, self.dims)
+        dense = unit_embeddings(texts, embeddings, self.encoder, self.dims)
         logits = _features(texts, dense, self.tfidf).dot(self.coef) + self.intercept
         probabilities: Matrix = softmax(logits, axis=1)
         return probabilities
@@ -257,31 +258,17 @@ def fit_linear(
     """
     started = time.perf_counter()
     texts = check_texts(texts)
-    targets, row_weights = _check_targets(texts, probabilities, classes, weights)
+    targets, row_weights = check_targets(texts, probabilities, classes, weights)
     if not tfidf and encoder is None and embeddings is None:
         raise ConfigError("a linear student needs tfidf=True, an encoder or embeddings")
     if C != "auto" and not C > 0:
         raise ConfigError(f"C: expected a positive number or 'auto', got {C}")
-    dense = _embeddings(texts, embeddings, encoder, None)
+    dense = unit_embeddings(texts, embeddings, encoder, None)
     terms = fit_tfidf(texts) if tfidf else None
-    used = row_weights > 0
-    features = _features(texts, dense, terms)
-    if not used.all():
-        features, targets, row_weights = (
-            features.take(np.flatnonzero(used)),
-            targets[used],
-            row_weights[used],
-        )
-    # One thread: the matrices are small, and threads that wait for a busy
-    # machine's cores by spinning made this fit ten times slower.
-    with threadpool_limits(1):
-        choice = (
-            choose(features, targets, row_weights, seed=seed)
-            if C == "auto"
-            else Choice(float(C), 1.0, None, 0)
-        )
-        fitted = fit_softmax(features, targets, row_weights, choice.C, choice.embedding_weight)
-    student = LinearStudent(
+    used = np.flatnonzero(row_weights)
+    features = _features(texts, dense, terms).take(used)
+    choice, fitted = _fit(features, targets[used], row_weights[used], C, seed)
+    return LinearStudent(
         classes=tuple(classes),
         coef=fitted.coef,
         intercept=fitted.intercept,
@@ -289,10 +276,28 @@ def fit_linear(
         tfidf=terms,
         encoder=encoder,
         encoder_id=_identify(encoder) if dense.shape[1] else {},
-        facts=_facts(choice, fitted.intercept, classes, rows=int(used.sum())),
+        facts=_facts(choice, fitted.intercept, classes, rows=used.size),
         meta=dict(meta or {}),
+        seconds=time.perf_counter() - started,
     )
-    return replace(student, seconds=time.perf_counter() - started)
+
+
+def _fit(
+    features: Features,
+    targets: Matrix,
+    weights: Matrix,
+    C: float | Literal["auto"],
+    seed: int,
+) -> tuple[Choice, Coefficients]:
+    # One thread: the matrices are small, and threads that wait for a busy
+    # machine's cores by spinning made this ten times slower.
+    with threadpool_limits(1):
+        choice = (
+            choose(features, targets, weights, seed=seed)
+            if C == "auto"
+            else Choice(float(C), 1.0, None, 0)
+        )
+        return choice, fit_softmax(features, targets, weights, choice.C, choice.embedding_weight)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -313,67 +318,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise DataError(f"expected a JSON object, got {type(config).__name__}", file=file)
     return config
-
-
-def _check_targets(
-    texts: Sequence[str],
-    probabilities: npt.ArrayLike,
-    classes: Sequence[str],
-    weights: npt.ArrayLike | None,
-) -> tuple[Matrix, Matrix]:
-    targets = np.asarray(probabilities, np.float64)
-    shape = (len(texts), len(classes))
-    if not texts or len(classes) < 2:
-        raise DataError(
-            f"expected at least one text and two classes, got {shape[0]} and {shape[1]}"
-        )
-    if targets.shape != shape:
-        raise DataError(
-            f"probabilities: expected the shape {shape} (texts, classes), got {targets.shape}"
-        )
-    wrong = ~(np.isfinite(targets).all(axis=1) & (targets >= 0).all(axis=1))
-    wrong |= ~np.isclose(targets.sum(axis=1), 1, atol=1e-3)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"expected probabilities that sum to one, got {targets[row].tolist()}", row=row
-        )
-    row_weights = np.ones(len(texts)) if weights is None else np.asarray(weights, np.float64)
-    if row_weights.shape != shape[:1]:
-        raise DataError(f"weights: expected the shape {shape[:1]}, got {row_weights.shape}")
-    if not (np.isfinite(row_weights).all() and (row_weights >= 0).all() and row_weights.any()):
-        raise DataError("weights: expected finite numbers, none negative, one positive")
-    return targets, row_weights
-
-
-def _embeddings(
-    texts: Sequence[str],
-    given: npt.ArrayLike | None,
-    encoder: HasEncode | None,
-    dims: int | None,
-) -> Matrix:
-    """Return unit embeddings of shape (n, dims); dims None takes what there is."""
-    if dims == 0 or (dims is None and given is None and encoder is None):
-        return np.empty((len(texts), 0))
-    if given is not None:
-        vectors = np.asarray(given)
-        if vectors.ndim != 2 or len(vectors) != len(texts):
-            raise DataError(
-                f"embeddings: expected the shape ({len(texts)}, {dims or 'd'}), got {vectors.shape}"
-            )
-        if not np.isfinite(vectors).all():
-            raise DataError("embeddings: expected finite numbers")
-        vectors = unit_rows(vectors)
-    elif encoder is not None:
-        vectors = embed(texts, encoder)
-    else:
-        raise ConfigError(
-            "this student was trained on given embeddings and has no encoder: give embeddings, or "
-            "load it with encoder="
-        )
-    if dims is not None and vectors.shape[1] != dims:
-        raise ConfigError(f"embeddings: expected {dims} numbers a row, got {vectors.shape[1]}")
-    return vectors.astype(np.float64)
 
 
 def _features(texts: Sequence[str], dense: Matrix, tfidf: Tfidf | None) -> Features:

@@ -184,39 +184,48 @@ def _solve(
     rows: Rows, targets: Matrix, weights: Matrix, C: float, start: Coefficients | None = None
 ) -> Coefficients:
     """Minimise the loss of the module's docstring by L-BFGS, from zero or from `start`."""
-    scale = weights / weights.sum()
-    present = np.flatnonzero(scale @ targets > 0)
-    coef = np.zeros((targets.shape[1], rows.width))
-    intercept = np.full(targets.shape[1], -np.inf)
-    mass = targets[:, present] * scale[:, None]
-    penalty = 1 / (C * weights.sum())
-
-    def loss_and_gradient(flat: Matrix) -> tuple[float, Matrix]:
-        parameters = flat.reshape(len(present), -1)
-        logs = log_softmax(rows.dot(parameters[:, :-1]) + parameters[:, -1], axis=1)
-        loss = -np.vdot(mass, logs) + penalty / 2 * np.vdot(parameters[:, :-1], parameters[:, :-1])
-        residual = np.exp(logs) * scale[:, None] - mass
-        gradient = np.empty_like(parameters)
-        gradient[:, :-1] = rows.back(residual) + penalty * parameters[:, :-1]
-        gradient[:, -1] = residual.sum(axis=0)
-        return float(loss), gradient.ravel()
-
-    first = np.zeros((len(present), rows.width + 1))
+    total = weights.sum()
+    mass = targets * (weights / total)[:, None]
+    present = np.flatnonzero(mass.sum(axis=0) > 0)
+    first = np.zeros((present.size, rows.width + 1))
     if start is not None:
         first[:] = np.column_stack([start.coef, start.intercept])[present]
     found = minimize(
-        loss_and_gradient,
+        partial(_loss_and_gradient, rows, mass[:, present], 1 / (C * total)),
         first.ravel(),
         jac=True,
         method="L-BFGS-B",
         options={"gtol": _TOLERANCE, "ftol": 1e-14, "maxiter": _MAX_ITERATIONS, "maxls": 50},
     )
     if found.nit >= _MAX_ITERATIONS:
-        warnings.warn(
-            f"the student's fit stopped after {found.nit} iterations",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    solved = found.x.reshape(len(present), -1)
+        message = f"the student's fit stopped after {found.nit} iterations"
+        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+    coef = np.zeros((targets.shape[1], rows.width))
+    intercept = np.full(targets.shape[1], -np.inf)
+    solved = found.x.reshape(first.shape)
     coef[present], intercept[present] = solved[:, :-1], solved[:, -1]
     return Coefficients(coef, intercept)
+
+
+def _loss_and_gradient(
+    rows: Rows, mass: Matrix, penalty: float, flat: Matrix
+) -> tuple[float, Matrix]:
+    """Return the mean loss and its gradient.
+
+    Parameters
+    ----------
+    mass : array, shape (n, k)
+        Targets times row weights; sums to one.
+    penalty
+        1 / (C sum of weights).
+    flat : array, shape (k * (width + 1),)
+        Per class its coefficients, then its intercept.
+    """
+    parameters = flat.reshape(mass.shape[1], -1)
+    coef = parameters[:, :-1]
+    logs = log_softmax(rows.dot(coef) + parameters[:, -1], axis=1)
+    residual = np.exp(logs) * mass.sum(axis=1, keepdims=True) - mass
+    gradient = np.empty_like(parameters)
+    gradient[:, :-1] = rows.back(residual) + penalty * coef
+    gradient[:, -1] = residual.sum(axis=0)
+    return float(penalty / 2 * np.vdot(coef, coef) - np.vdot(mass, logs)), gradient.ravel()

@@ -1,0 +1,76 @@
+"""Checks of what a student is trained on and asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from llmlabel.distill.features import Matrix
+from llmlabel.embed import HasEncode, embed, unit_rows
+from llmlabel.errors import ConfigError, DataError
+
+__all__ = ["check_targets", "unit_embeddings"]
+
+
+def check_targets(
+    texts: Sequence[str],
+    probabilities: npt.ArrayLike,
+    classes: Sequence[str],
+    weights: npt.ArrayLike | None,
+) -> tuple[Matrix, Matrix]:
+    """Return targets of shape (n, k) and row weights of shape (n,), or say what is wrong."""
+    targets = np.asarray(probabilities, np.float64)
+    shape = (len(texts), len(classes))
+    if not texts or len(classes) < 2:
+        raise DataError(
+            f"expected at least one text and two classes, got {shape[0]} and {shape[1]}"
+        )
+    if targets.shape != shape:
+        raise DataError(
+            f"probabilities: expected the shape {shape} (texts, classes), got {targets.shape}"
+        )
+    wrong = ~(np.isfinite(targets).all(axis=1) & (targets >= 0).all(axis=1))
+    wrong |= ~np.isclose(targets.sum(axis=1), 1, atol=1e-3)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"expected probabilities that sum to one, got {targets[row].tolist()}", row=row
+        )
+    row_weights = np.ones(len(texts)) if weights is None else np.asarray(weights, np.float64)
+    if row_weights.shape != shape[:1]:
+        raise DataError(f"weights: expected the shape {shape[:1]}, got {row_weights.shape}")
+    if not (np.isfinite(row_weights).all() and (row_weights >= 0).all() and row_weights.any()):
+        raise DataError("weights: expected finite numbers, none negative, one positive")
+    return targets, row_weights
+
+
+def unit_embeddings(
+    texts: Sequence[str],
+    given: npt.ArrayLike | None,
+    encoder: HasEncode | None,
+    dims: int | None,
+) -> Matrix:
+    """Return unit embeddings of shape (n, dims); dims None takes what there is."""
+    if dims == 0 or (dims is None and given is None and encoder is None):
+        return np.empty((len(texts), 0))
+    if given is not None:
+        vectors = np.asarray(given)
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise DataError(
+                f"embeddings: expected the shape ({len(texts)}, {dims or 'd'}), got {vectors.shape}"
+            )
+        if not np.isfinite(vectors).all():
+            raise DataError("embeddings: expected finite numbers")
+        vectors = unit_rows(vectors)
+    elif encoder is not None:
+        vectors = embed(texts, encoder)
+    else:
+        raise ConfigError(
+            "this student was trained on given embeddings and has no encoder: give embeddings, or "
+            "load it with encoder="
+        )
+    if dims is not None and vectors.shape[1] != dims:
+        raise ConfigError(f"embeddings: expected {dims} numbers a row, got {vectors.shape[1]}")
+    return vectors.astype(np.float64)
