@@ -32,7 +32,9 @@ __all__ = [
     "MissingExtraError",
     "RecordedAnswerError",
     "UnknownNameError",
+    "did_you_mean",
     "nearest_name",
+    "no_such_file",
 ]
 
 
@@ -50,6 +52,26 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     folded = {option.casefold(): option for option in reversed(options)}
     close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     return folded[close[0]] if close else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``", did you mean 'NAME'?"``, or nothing where no known name is near.
+
+    Examples
+    --------
+    >>> "unknown key" + did_you_mean("wrods", ["words", "name"])
+    "unknown key, did you mean 'words'?"
+    """
+    close = nearest_name(name, known)
+    return f", did you mean {close!r}?" if close else ""
+
+
+def no_such_file(path: Path) -> str:
+    """Return ``no such file``, with the nearest one of its folder where there is one."""
+    if not path.parent.is_dir():
+        return "no such file"
+    near = nearest_name(path.name, sorted(p.name for p in path.parent.iterdir()))
+    return "no such file" + (f", did you mean {str(path.parent / near)!r}?" if near else "")
 
 
 class LLMLabelError(Exception):
@@ -86,8 +108,7 @@ class UnknownNameError(ConfigError):
 
     def __init__(self, what: str, name: str, known: Iterable[str], *, where: str = "") -> None:
         options = list(known)
-        close = nearest_name(name, options)
-        guess = f", did you mean {close!r}?" if close else ""
+        guess = did_you_mean(name, options)
         shown = ", ".join(options[:12]) + (", ..." if len(options) > 12 else "")
         prefix = f"{where}: " if where else ""
         super().__init__(f"{prefix}unknown {what} {name!r}{guess} (known: {shown or 'none'})")

@@ -9,7 +9,7 @@ from llmlabel.io.files import (
     fingerprint_path,
 )
 from llmlabel.io.rows import check_rows
-from llmlabel.io.tables import read_table, write_table
+from llmlabel.io.tables import plain_value, read_table, write_table
 from llmlabel.io.yamls import Positions, parse_yaml, read_yaml
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "fingerprint",
     "fingerprint_path",
     "parse_yaml",
+    "plain_value",
     "read_table",
     "read_yaml",
     "write_table",

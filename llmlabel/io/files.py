@@ -12,7 +12,7 @@ from typing import Any
 
 import platformdirs
 
-from llmlabel.errors import DataError
+from llmlabel.errors import DataError, no_such_file
 
 __all__ = [
     "append_lines",
@@ -103,7 +103,7 @@ def fingerprint_path(path: str | Path) -> str:
     if root.is_file():
         return _file_digest(root)
     if not root.is_dir():
-        raise DataError("no such file or folder", file=root)
+        raise DataError(no_such_file(root), file=root)
     members = sorted(p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
     return fingerprint([(p.relative_to(root).as_posix(), _file_digest(p)) for p in members])
 

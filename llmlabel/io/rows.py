@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmlabel.errors import DataError, nearest_name
+from llmlabel.errors import DataError, did_you_mean
 
 __all__ = ["check_rows"]
 
@@ -43,10 +43,12 @@ def check_rows(
         A missing column (with the nearest name), a text column that holds no
         text, a row without text, an empty or repeated id.
     """
+    for name in table.column_names:
+        if table.column_names.count(name) > 1:
+            raise DataError("two columns have this name", file=file, field=name)
     for name in (*text, *([id_column] if id_column else [])):
         if name not in table.column_names:
-            close = nearest_name(name, table.column_names)
-            guess = f", did you mean {close!r}?" if close else ""
+            guess = did_you_mean(name, table.column_names)
             raise DataError(
                 f"is missing{guess} (columns: {', '.join(table.column_names)})",
                 file=file,
@@ -98,8 +100,9 @@ def _check_text(
     if blank is not None and pc.any(blank).as_py():
         mask = blank.to_numpy()
         row = int(np.argmax(mask))
+        others = int(mask.sum()) - 1
         raise DataError(
-            f"the text is empty (so are those of {int(mask.sum()) - 1} other rows)",
+            "the text is empty" + (f" (as in {others} other rows)" if others else ""),
             file=file,
             row=ids[row].as_py(),
             field=" + ".join(text),

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.feather
 import pyarrow.json
 import pyarrow.parquet
 
-from llmlabel.errors import DataError, nearest_name
+from llmlabel.errors import DataError, no_such_file
 from llmlabel.io.files import atomic_write
 
-__all__ = ["read_table", "write_table"]
+__all__ = ["plain_value", "read_table", "write_table"]
 
 _COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2", ".lz4"})
 _SHARDS: Final = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".arrow", ".feather")
@@ -49,7 +52,7 @@ def read_table(
     path = Path(path)
     as_text = tuple(text_columns)
     if not path.exists():
-        raise DataError(_missing(path), file=path)
+        raise DataError(no_such_file(path), file=path)
     table = _read_folder(path, as_text) if path.is_dir() else _read_file(path, as_text)
     table = _restore_text(table, as_text)
     if not allow_empty and table.num_rows == 0:
@@ -90,17 +93,19 @@ def write_table(table: pa.Table, path: str | Path) -> None:
 
 
 def _write_jsonl(table: pa.Table, path: Path) -> None:
-    # pandas' writer is C; pyarrow has a JSON reader only.
-    frame = table.to_pandas(types_mapper=None, timestamp_as_object=False)
-    frame.to_json(path, orient="records", lines=True, force_ascii=False)
+    with path.open("w", encoding="utf-8") as handle:
+        for batch in table.to_batches(max_chunksize=10_000):
+            rows = batch.to_pylist()
+            handle.writelines(
+                json.dumps(row, ensure_ascii=False, default=plain_value) + "\n" for row in rows
+            )
 
 
-def _missing(path: Path) -> str:
-    if path.parent.is_dir():
-        close = nearest_name(path.name, sorted(p.name for p in path.parent.iterdir()))
-        if close:
-            return f"no such file, did you mean {str(path.parent / close)!r}?"
-    return "no such file"
+def plain_value(value: Any) -> Any:
+    """Return what stands in JSON for a value that JSON does not know."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _suffix(path: Path) -> str:
@@ -147,7 +152,7 @@ def _read_folder(path: Path, as_text: tuple[str, ...]) -> pa.Table:
     if (path / "state.json").is_file():
         import datasets
 
-        return datasets.load_from_disk(str(path)).with_format("arrow")[:]
+        return _with_class_names(datasets.load_from_disk(str(path)))
     shards = sorted(p for p in path.iterdir() if p.is_file() and _suffix(p) in _SHARDS)
     if not shards:
         raise DataError(f"the folder holds no table files ({', '.join(_SHARDS)})", file=path)
@@ -156,6 +161,19 @@ def _read_folder(path: Path, as_text: tuple[str, ...]) -> pa.Table:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(f"the files' columns do not fit together: {error}", file=path) from error
+
+
+def _with_class_names(dataset: Any) -> pa.Table:
+    """Read a datasets.Dataset; a ClassLabel column as the names it stands for."""
+    table = dataset.with_format("arrow")[:]
+    for name, feature in dataset.features.items():
+        if hasattr(feature, "int2str"):
+            names = pa.array(feature.names, pa.string())
+            at = table.column_names.index(name)
+            # -1 is how datasets writes a missing label
+            index = pc.if_else(pc.less(table[name], 0), None, table[name])
+            table = table.set_column(at, name, names.take(index.combine_chunks()))
+    return table
 
 
 def _read_csv(path: Path, delimiter: str, as_text: tuple[str, ...]) -> pa.Table:
@@ -205,13 +223,14 @@ def _read_jsonl(path: Path) -> pa.Table:
 
 def _explain(path: Path, error: Exception, what: str) -> DataError:
     """Find the line that a reader stumbled over and say what is wrong with it."""
-    import json
-
     with pa.input_stream(str(path), compression="detect") as stream:
         try:
             raw = stream.read()
         except OSError as broken:
             return DataError(f"cannot be decompressed: {broken}", file=path)
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        hint = "convert it: iconv -f utf-16 -t utf-8 FILE"
+        return DataError("is UTF-16; expected UTF-8", file=path, line=1, hint=hint)
     for number, line in enumerate(raw.split(b"\n"), 1):
         try:
             text = line.decode("utf-8")
@@ -240,7 +259,10 @@ def _explain(path: Path, error: Exception, what: str) -> DataError:
 
 
 def _restore_text(table: pa.Table, as_text: tuple[str, ...]) -> pa.Table:
-    """Cast what should be text and was read as a number back to text."""
+    """Cast what should be text and was read as a number back to text; decode dictionaries."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):  # what pandas calls categorical
+            table = table.set_column(at, field.name, table[at].cast(field.type.value_type))
     for name in as_text:
         if name not in table.column_names:
             continue

@@ -7,20 +7,21 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
 from llmlabel.errors import DataError
 from llmlabel.labelmodel.dependence import vote_shares_of
+from llmlabel.labelmodel.explanation import log_softmax
 from llmlabel.labelmodel.patterns import Array
-from llmlabel.labelmodel.rates import Counts, Prior, Rates, Scorer, count, learn_rates, softmax
+from llmlabel.labelmodel.rates import Counts, Prior, Rates, Scorer, count, learn_rates
 from llmlabel.labelmodel.voterows import VoteRows, append_rows, vote_rows
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import VoteMatrix
 
-__all__ = ["GoldRows", "check_gold", "gold_counts", "gold_rows", "learn_scale"]
+__all__ = ["GoldRows", "calibrate", "check_gold", "gold_counts", "gold_rows"]
 
 _FOLDS: Final = 5
-_SPREAD: Final = 0.5  # of log temperature beforehand: e to 1/e is within two of it
+_SPREAD: Final = 0.5  # of the log scale and the offsets beforehand: 1/e to e within two of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ def gold_counts(gold: GoldRows, keep: npt.NDArray[np.bool_] | None = None) -> Co
     return count(replace(chunk, weights=weights), posterior, m)
 
 
-def learn_scale(
+def calibrate(
     gold: GoldRows,
     scorer: Scorer,
     counts: Counts,
@@ -86,11 +87,12 @@ def learn_scale(
     prior: Prior,
     weight: float,
     dependence: Array,
-) -> float:
-    """Return one over the temperature at which the gold labels are most probable.
+) -> Scorer:
+    r"""Return the scorer with the scale and offsets that make the gold labels most probable.
 
-    Each fifth of the gold rows is scored by rates that were learned without it: rates
-    that know a row's label are too sure of it. The log temperature has a normal prior.
+    Scores become :math:`e^t s_y + o_y`; t and the :math:`o_y` have normal priors around
+    0, so that few gold rows change little. Each fifth of the gold rows is scored by rates
+    that were learned without it: rates that know a row's label are too sure of it.
 
     Parameters
     ----------
@@ -98,19 +100,25 @@ def learn_scale(
         Of the rows without gold labels.
     """
     if not len(gold.labels):
-        return 1.0
+        return scorer
+    k = len(balance)
     fold = np.arange(len(gold.labels)) % _FOLDS
-    scores = np.empty((len(gold.labels), len(balance)))
+    scores = np.empty((len(gold.labels), k))
     chunk = gold.rows.chunk(0, len(gold.rows))
-    shares = vote_shares_of(chunk, dependence, len(balance))
+    shares = vote_shares_of(chunk, dependence, k)
     for f in range(_FOLDS):
         without = counts + gold_counts(gold, fold != f).scaled(weight)
         rates: Rates = learn_rates(without, balance, prior)
         scores[fold == f] = replace(scorer, rates=rates).scores(chunk, shares)[fold == f]
-    at = np.arange(len(gold.labels))
+    truth = np.eye(k)[gold.labels]
 
-    def loss(log_scale: float) -> float:
-        right = softmax(scores * np.exp(log_scale))[at, gold.labels]
-        return float(-np.log(np.maximum(right, 1e-300)).sum() + (log_scale / _SPREAD) ** 2 / 2)
+    def loss(theta: Array) -> tuple[float, Array]:
+        scaled = scores * np.exp(theta[0])
+        log_posterior, _ = log_softmax(scaled + theta[1:])
+        excess = np.exp(log_posterior) - truth
+        slope = np.append((excess * scaled).sum(), excess.sum(axis=0)) + theta / _SPREAD**2
+        penalty = theta @ theta / (2 * _SPREAD**2)
+        return float(penalty - (log_posterior * truth).sum()), slope
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+    best = minimize(loss, np.zeros(k + 1), jac=True, method="L-BFGS-B", bounds=[(-3, 3)] * (k + 1))
+    return replace(scorer, scale=float(np.exp(best.x[0])), offsets=best.x[1:])

@@ -17,6 +17,7 @@ __all__ = ["Estimate", "FitReport", "accuracy_intervals", "estimated_accuracy", 
 _WORK: Final = 40_000_000  # scores computed in the check: seconds
 _ROWS: Final = (200, 5_000)
 _EVIDENCE: Final = 100.0  # held-out votes
+_MARGIN: Final = 0.005
 _Z: Final = 1.96
 _FLOOR: Final = 20.0  # votes: accuracies are estimated from estimates, and never surer than this
 _DOUBT: Final = (0.35, 2.0)  # how far a model's log-odds may be off, as factors
@@ -57,10 +58,11 @@ class FitReport:
     def trusted(self) -> bool:
         """False where the model foretells worse than the majority vote beyond doubt.
 
-        That is by three standard errors and on a hundred votes: where less is known, the
-        model's own priors are the better guide.
+        That is by three standard errors, half a point, and on a hundred votes: where less
+        is known, the model's own priors are the better guide.
         """
-        return self.votes < _EVIDENCE or self.gain >= -3 * self.standard_error
+        least = max(3 * self.standard_error, _MARGIN)
+        return self.votes < _EVIDENCE or self.gain >= -least
 
 
 def held_out_report(

@@ -97,6 +97,8 @@ class Scorer:
         What each vote adds to its class in the majority vote's part.
     scale
         Multiplies all: one over the temperature.
+    offsets : array, shape (k,), or None
+        Added to each class's score after that.
     """
 
     rates: Rates
@@ -104,6 +106,7 @@ class Scorer:
     majority_weight: float
     majority_odds: float
     scale: float = 1.0
+    offsets: Array | None = None
 
     def vote_terms(self, chunk: VoteChunk, shares: FloatArray | Array | None) -> Array:
         """Return what each vote adds to the class it names, shape (v,)."""
@@ -120,11 +123,12 @@ class Scorer:
 
     def prior_terms(self) -> Array:
         """Return what each class has before any vote, shape (k,)."""
-        return self.scale * (1 - self.majority_weight) * np.log(self.rates.balance)
+        prior = self.scale * (1 - self.majority_weight) * np.log(self.rates.balance)
+        return np.asarray(prior if self.offsets is None else prior + self.offsets)
 
     def majority_only(self) -> Scorer:
         """Return the majority vote: the same with nothing of the model left in it."""
-        return replace(self, majority_weight=1.0)
+        return replace(self, majority_weight=1.0, offsets=None)
 
     def scores(self, chunk: VoteChunk, shares: FloatArray | Array | None) -> Array:
         """Return each row's unnormalised log posterior, shape (u, k)."""

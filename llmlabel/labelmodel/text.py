@@ -85,8 +85,8 @@ def fit_text(features: Features, posterior: Array, weights: Array, strength: flo
 
 def folds(features: Features) -> npt.NDArray[np.intp]:
     """Return each row's fold, a hash of its features, shape (n,)."""
-    if sp.issparse(features):
-        rows: Any = features.tocsr()
+    if bool(sp.issparse(features)):
+        rows: Any = sp.csr_array(features)
         bits = np.asarray(rows.data, np.float64).view(np.uint64)
         each = hash_words(np.column_stack([rows.indices.astype(np.uint64), bits]))
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(each, dtype=np.uint64)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -26,7 +26,7 @@ from llmlabel.labelmodel.dependence import (
     vote_shares_of,
 )
 from llmlabel.labelmodel.explanation import Explanation
-from llmlabel.labelmodel.gold import GoldRows, check_gold, gold_counts, gold_rows, learn_scale
+from llmlabel.labelmodel.gold import GoldRows, calibrate, check_gold, gold_counts, gold_rows
 from llmlabel.labelmodel.goodness import (
     Estimate,
     FitReport,
@@ -120,7 +120,6 @@ class TwoRateModel(LabelModel):
     estimated_accuracy_: Estimate
     fit_report_: FitReport
     fell_back_: bool
-    scale_: float
     text_: TextModel | None
 
     def __init__(
@@ -138,7 +137,7 @@ class TwoRateModel(LabelModel):
         dependence: float = 1.0,
         least_phi: float = 0.05,
         groups: Mapping[str, Any] | Sequence[Any] | None = None,
-        gold_weight: float = 10.0,
+        gold_weight: float = 30.0,
         text_weight: float = 2.0,
         text_strength: float = 1.0,
         fall_back: bool = True,
@@ -265,10 +264,8 @@ class TwoRateModel(LabelModel):
             rates = learn_rates(counts + labelled, balance, prior)
         odds = math.log(self.prior_precision * (k - 1) / (1 - self.prior_precision))
         scorer = Scorer(rates, self.abstain_weight, self.majority_weight, odds)
-        self.scale_ = learn_scale(
-            gold, scorer, counts, balance, prior, self.gold_weight, self.dependence_
-        )
-        self._judge(rows, replace(scorer, scale=self.scale_), shares)
+        scorer = calibrate(gold, scorer, counts, balance, prior, self.gold_weight, self.dependence_)
+        self._judge(rows, scorer, shares)
 
     def _judge(self, rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> None:
         """Find out how far the model is to be trusted, and what it believes of the LFs."""

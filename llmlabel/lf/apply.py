@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llmlabel.errors import ConfigError, DataError, LabelingFunctionError, nearest_name
+from llmlabel.errors import ConfigError, DataError, LabelingFunctionError, did_you_mean
 from llmlabel.lf.core import LF, Batch, batch_length, with_features
 from llmlabel.schema import ABSTAIN, Task
 from llmlabel.votes import VoteMatrix
@@ -149,8 +149,7 @@ def _check(lfs: Sequence[LF], columns: Batch, task: Task) -> list[npt.NDArray[np
     for lf in lfs:
         for column in lf.columns:
             if column not in columns:
-                close = nearest_name(column, columns)
-                guess = f", did you mean {close!r}?" if close else ""
+                guess = did_you_mean(column, columns)
                 raise DataError(
                     f"LF {lf.name!r} reads the column {column!r}, which is missing{guess} "
                     f"(columns: {', '.join(columns)})"

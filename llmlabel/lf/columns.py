@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmlabel.errors import ConfigError, LabelingFunctionError, nearest_name
+from llmlabel.errors import ConfigError, LabelingFunctionError, did_you_mean
 from llmlabel.lf.core import LF, Batch, Confidences, Feature, Votes
 from llmlabel.schema import ABSTAIN
 
@@ -163,8 +163,7 @@ def _check_known(
         i = unknown[0].as_py()
         value = values[i].as_py()
         row = batch["id"][i] if "id" in batch else f"number {i}"
-        close = nearest_name(value, mapping)
-        guess = f", did you mean {close!r}?" if close else ""
+        guess = did_you_mean(value, mapping)
         raise LabelingFunctionError(
             f"LF {name!r}: unknown value {value!r} on row {row!r}{guess} "
             f"(known: {', '.join(mapping)})"

@@ -18,7 +18,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
-from llmlabel.errors import ConfigError, UnknownNameError, nearest_name
+from llmlabel.errors import ConfigError, UnknownNameError, did_you_mean
 
 __all__ = ["VARIABLES", "Section", "check_sections", "reads", "render_section", "split_roles"]
 
@@ -182,8 +182,7 @@ class _Undefined(StrictUndefined):
         else:
             what = f"{type(owner).__name__} has no attribute"
             known = [a for a in dir(owner) if not a.startswith("_")]
-        close = nearest_name(name, known)
-        guess = f", did you mean {close!r}?" if close else ""
+        guess = did_you_mean(name, known)
         shown = f" (columns: {', '.join(known)})" if isinstance(owner, _Row) else ""
         return f"{what} {name!r}{guess}{shown}"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from llmlabel.errors import ConfigError, DataError, nearest_name
+from llmlabel.errors import ConfigError, DataError, did_you_mean
 from llmlabel.io import read_table
 from llmlabel.lf import LF, answer_column, evidence
 from llmlabel.recipe.config import AggregateStep
@@ -100,8 +100,7 @@ def _find(results: Results, row_id: str) -> tuple[str, int]:
         if at >= 0:
             return split, at
         near.extend(ids.to_pylist()[:100_000])
-    close = nearest_name(row_id, near) if len(near) < 100_000 else None
-    guess = f", did you mean {close!r}?" if close else ""
+    guess = did_you_mean(row_id, near) if len(near) < 100_000 else ""
     raise DataError(f"no such row in {', '.join(results.splits)}{guess}", row=row_id)
 
 

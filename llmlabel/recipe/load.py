@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from llmlabel.errors import ConfigError, nearest_name
+from llmlabel.errors import ConfigError, did_you_mean, nearest_name
 from llmlabel.io import Positions, fingerprint, read_yaml
 from llmlabel.io.shipped import shipped_folder
 from llmlabel.recipe.config import STEP_CONFIGS, Endpoints, RecipeConfig
@@ -175,8 +175,7 @@ def _explain(
     kind, message = first["type"], first["msg"]
     if kind == "extra_forbidden":
         key = str(path[-1])
-        close = nearest_name(key, owner.model_fields)
-        guess = f", did you mean {close!r}?" if close else ""
+        guess = did_you_mean(key, owner.model_fields)
         message = f"unknown key {key!r}{guess} (known: {', '.join(owner.model_fields)})"
         path = path[:-1]
         line = positions.line([*path, key])
@@ -200,8 +199,7 @@ def _plain_message(kind: str, error: Any, path: Path_) -> str:
             if known
             else [t.strip().strip("'") for t in context["expected_tags"].split(",")]
         )
-        close = nearest_name(str(context["tag"]), options)
-        guess = f", did you mean {close!r}?" if close else ""
+        guess = did_you_mean(str(context["tag"]), options)
         return f"unknown {key} {context['tag']!r}{guess} (known: {', '.join(options)})"
     if kind == "union_tag_not_found":
         return f"the key {context['discriminator']!s} is missing"

@@ -63,7 +63,7 @@ def test_folder_fingerprint_sees_names_and_contents(tmp_path):
     assert fingerprint_path(tmp_path) == first
     (tmp_path / "a").rename(tmp_path / "b")
     assert fingerprint_path(tmp_path) != first
-    with pytest.raises(DataError, match="no such file or folder"):
+    with pytest.raises(DataError, match="no such file"):
         fingerprint_path(tmp_path / "none")
 
 

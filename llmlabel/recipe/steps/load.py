@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmlabel.errors import DataError, nearest_name
+from llmlabel.errors import DataError, did_you_mean
 from llmlabel.io import check_rows, read_table, write_table
 from llmlabel.recipe.config import SPLITS
 from llmlabel.recipe.load import Recipe
@@ -41,8 +41,7 @@ def load_split(recipe: Recipe, split: str) -> tuple[pa.Table, pa.Table | None]:
     if data.gold not in rows.column_names:
         if split == "train":  # rows to be labeled need no gold
             return rows, None
-        close = nearest_name(data.gold, rows.column_names)
-        guess = f", did you mean {close!r}?" if close else ""
+        guess = did_you_mean(data.gold, rows.column_names)
         raise DataError(f"the gold column is missing{guess}", file=file, field=data.gold)
     gold = pa.table({"id": rows["id"], "label": rows[data.gold].cast(pa.string())})
     gold = gold.filter(pc.fill_null(pc.not_equal(gold["label"], ""), False))
@@ -55,8 +54,7 @@ def _check_gold(gold: pa.Table, recipe: Recipe, file: Any, column: str) -> None:
     wrong = gold.filter(pc.invert(pc.is_in(gold["label"], pa.array(names, pa.string()))))
     if wrong.num_rows:
         label = wrong["label"][0].as_py()
-        close = nearest_name(label, names)
-        guess = f", did you mean {close!r}?" if close else ""
+        guess = did_you_mean(label, names)
         raise DataError(
             f"{label!r} is no class of the task{guess} (classes: {', '.join(names)})",
             file=file,
