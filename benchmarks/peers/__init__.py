@@ -1,0 +1,1 @@
+"""Other projects' label models, each in an environment of its own."""
