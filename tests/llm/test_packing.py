@@ -42,7 +42,10 @@ def items_of(request):
     return {item["n"]: item["item"] for item in map(json.loads, lines)}
 
 
-def answered(answers, usage=Usage(101, 53)):
+PACKED = Usage(101, 53)
+
+
+def answered(answers, usage=PACKED):
     return Response(
         answers if isinstance(answers, str) else json.dumps(answers), "m-1", usage=usage
     )
