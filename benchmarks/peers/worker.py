@@ -34,7 +34,8 @@ def ours(name: str, votes: Votes, scored: Votes, k: int, seed: int) -> Floats:  
     names, classes = [f"lf{j}" for j in range(votes.shape[1])], [f"c{y}" for y in range(k)]
     L = VoteMatrix(votes, names, classes)
     model = registry.load(name, "label_models")().fit(L)
-    return model.predict_proba(L if scored is votes else VoteMatrix(scored, names, classes))
+    scoring = L if scored is votes else VoteMatrix(scored, names, classes)
+    return np.asarray(model.predict_proba(scoring))
 
 
 def snorkel(epochs: str, votes: Votes, scored: Votes, k: int, seed: int) -> Floats:
