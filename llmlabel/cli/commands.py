@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich.markup import escape
 
 from llmlabel.cli.terminal import console, percent, run_display, table, warnings_as_lines
 from llmlabel.errors import ConfigError
+from llmlabel.io import plain_value
+from llmlabel.io.shipped import shipped_folder
 from llmlabel.llm.costs import Range
 from llmlabel.recipe import PlannedStep, Recipe, explain_row, load_recipe, plan, retry, run
 from llmlabel.recipe.explain import recipe_of
@@ -154,7 +158,9 @@ def _call(call: dict[str, Any] | None) -> str:
 
 def retry_command(folder: Path, config: Path | None) -> None:
     """Ask again about what failed."""
-    recipe = load_recipe(recipe_of(Results.read(folder)).file, config=config)
+    recipe = recipe_of(Results.read(folder))
+    if config is not None:
+        recipe = load_recipe(recipe.file, config=config)
     with warnings_as_lines(), run_display() as display:
         failed = retry(recipe, folder, observer=display)
     if failed:
@@ -184,7 +190,7 @@ def predict_command(model: Path, file: Path, out: Path | None, text: list[str] |
         labeled = predict_file(model, file, text)
     if out is None:
         for row in labeled.to_pylist():
-            typer.echo(json.dumps(row, ensure_ascii=False, default=str))
+            typer.echo(json.dumps(row, ensure_ascii=False, default=plain_value))
         return
     from llmlabel.io import write_table
 
@@ -200,11 +206,40 @@ def init_command(name: str, folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: exists and is not empty; name a new folder")
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("runs", ".*"))
-    recipe = load_recipe(folder)
-    console.print(f"{recipe.name} is in {folder}. Next: llmlabel run {folder}", highlight=False)
+    _make_own(folder)
+    console.print(f"{folder} is yours. Next: llmlabel run {folder}", highlight=False)
+
+
+def _make_own(folder: Path) -> None:
+    """Give a copied recipe its folder's name and a prompt of its own to edit."""
+    file = folder / "recipe.yaml"
+    text = file.read_text(encoding="utf-8")
+    own = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-._") or "recipe"
+    text = re.sub(r"(?m)^name: .*$", f"name: {own}", text, count=1)
+    for prompt in re.findall(r"(?m)^    prompt: (\S+)$", text):
+        shipped = shipped_folder("prompts") / f"{prompt}.md"
+        if shipped.is_file():
+            shutil.copyfile(shipped, folder / shipped.name)
+            text = re.sub(rf"(?m)^    prompt: {prompt}$", f"    prompt: {shipped.name}", text)
+    file.write_text(text, encoding="utf-8")
+    load_recipe(folder)  # says at once if the copy were not a recipe
 
 
 def _show_results(results: Results) -> None:
+    for name, step in results.steps.items():
+        facts = step.facts
+        if facts.get("failed"):
+            console.print(
+                f"[yellow]warning:[/yellow] {facts['failed']} calls of {name} failed, the first: "
+                f"{escape(str(facts['first_failure']))}. llmlabel retry {results.folder}",
+                highlight=False,
+            )
+        if facts.get("invalid"):
+            console.print(
+                f"[yellow]warning:[/yellow] {facts['invalid']} answers of {name} are outside the "
+                f"schema, the first: {escape(str(facts['first_invalid']))}",
+                highlight=False,
+            )
     for split, measured in results.evaluation().items():
         rows = [
             [

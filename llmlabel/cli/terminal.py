@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -50,7 +51,7 @@ class RunDisplay(Observer):
             ("[dim]=[/dim]", "kept") if reused else ("[green]✓[/green]", f"{seconds:.1f} s")
         )
         self._progress.console.print(
-            f"{mark} {step:<22} {took:>8}  [dim]{describe(facts)}[/dim]", highlight=False
+            f"{mark} {step:<22} {took:>8}  [dim]{escape(describe(facts))}[/dim]", highlight=False
         )
 
 
@@ -72,7 +73,7 @@ def warnings_as_lines() -> Iterator[None]:
     """Show warnings as one line each, without file and source."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        console.print(f"[yellow]warning:[/yellow] {message}", highlight=False)
+        console.print("[yellow]warning:[/yellow]", escape(str(message)), highlight=False)
 
     before = warnings.showwarning
     warnings.showwarning = show

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from filelock import FileLock, Timeout
 
 from llmlabel.errors import ConfigError
 from llmlabel.io.files import atomic_write
@@ -84,19 +87,43 @@ class RunFolder:
     """A recipe's run folder: ``run.json``, ``report.html`` and a folder per step."""
 
     path: Path
-    steps: tuple[StepFolder, ...] = field(default=())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of this folder.
+
+        Raises
+        ------
+        ConfigError
+            One is at work in it, or its place is taken by a file.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(f"{self.path}: is a file, expected a run folder") from None
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(
+                f"{self.path}: another run is at work in this folder", hint="wait, or use --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def step(self, name: str, key: str) -> StepFolder:
         """Return the folder of a step with these inputs."""
         return StepFolder(name, key, self.path / "steps" / f"{name}-{key[:12]}")
 
-    def write_index(self, recipe: Mapping[str, Any], steps: Mapping[str, StepFolder]) -> None:
+    def write_index(self, recipe: Mapping[str, Any], steps: Iterable[StepFolder]) -> None:
         """Write ``run.json``, which says which step folders are the current ones."""
         index = {
             "recipe": dict(recipe),
             "steps": {
-                name: {"key": s.key, "folder": s.path.relative_to(self.path).as_posix()}
-                for name, s in steps.items()
+                s.name: {"key": s.key, "folder": s.path.relative_to(self.path).as_posix()}
+                for s in steps
             },
         }
         write_json(index, self.path / "run.json")

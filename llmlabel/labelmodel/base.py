@@ -69,7 +69,7 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         DataError
             Fewer than two classes, no vote on any row, or weights that are no weights.
         """
-        self._check_parameters()
+        self.check_parameters()
         votes = require_votes(L)
         if len(L.classes) < 2:
             raise DataError(f"expected at least two classes, got {', '.join(L.classes) or 'none'}")
@@ -121,7 +121,8 @@ class LabelModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
         _require_same("class", L.classes, tuple(str(c) for c in self.classes_))
         return votes
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Raise where a parameter is outside its bounds; `fit` does so first."""
         values: dict[str, Any] = self.get_params(deep=False)
         me = type(self).__name__
         if self.uncovered not in _UNCOVERED:

@@ -21,7 +21,7 @@ from llmlabel.votes import VoteMatrix
 __all__ = ["GoldRows", "calibrate", "check_gold", "gold_counts", "gold_rows"]
 
 _FOLDS: Final = 5
-_SPREAD: Final = 0.5  # of the log scale and the offsets beforehand: 1/e to e within two of it
+_SPREAD: Final = 0.5  # of the log scale and the offsets beforehand
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,7 +73,7 @@ class Rates:
     def log_ratio(self, lf: Index, label: Index, certainty: Array | None) -> Array:
         """Return what each vote adds to the log-odds of the class it names, shape (v,)."""
         if certainty is None:
-            return np.asarray((np.log(self.inside) - np.log(self.outside))[lf, label])
+            return np.asarray(np.log(self.inside / self.outside)[lf, label])
         other = (1 - certainty) * self.marginal[lf, label]
         named = certainty * self.inside[lf, label] + other
         return np.asarray(np.log(named / (certainty * self.outside[lf, label] + other)))

@@ -88,11 +88,11 @@ class SequenceModel(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
 
     Examples
     --------
-    >>> sentence = [[1, -1], [1, 1], [0, 0], [-1, 1], [-1, -1], [-1, 0]]
+    >>> sentence = [[1, -1], [1, 1], [0, 0], [-1, 1], [-1, 0]]
     >>> L = VoteMatrix(sentence * 20, ["a", "b"], ["O", "PER"])
-    >>> model = SequenceModel().fit(L, [6] * 20)
-    >>> model.predict_bio(L.take(range(6)), [6])
-    ['B-PER', 'I-PER', 'O', 'B-PER', 'O', 'O']
+    >>> model = SequenceModel().fit(L, [5] * 20)
+    >>> model.predict_bio(L.take(range(5)), [5])
+    ['B-PER', 'I-PER', 'O', 'B-PER', 'O']
     """
 
     classes_: npt.NDArray[np.str_]

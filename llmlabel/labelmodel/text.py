@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from llmlabel.errors import DataError
+from llmlabel.labelmodel.explanation import log_softmax
 from llmlabel.labelmodel.patterns import Array, hash_words
 
 __all__ = ["TextModel", "check_features", "fit_text"]
@@ -37,10 +39,14 @@ class TextModel:
         Coefficients and, last, the intercepts.
     balance : array, shape (k,)
         The class shares among what was learned from.
+    trust : float
+        0 to 1: the scale at which the log-odds foretell the votes' probabilities of rows
+        that the classifier has not seen best. Texts that say nothing have none.
     """
 
     weights: Array
     balance: Array
+    trust: float = 1.0
 
     def log_probabilities(self, features: Features) -> Array:
         """Return each row's log probabilities by its text alone, shape (n, k)."""
@@ -80,7 +86,16 @@ def fit_text(features: Features, posterior: Array, weights: Array, strength: flo
         found.append(
             _fit_fold(features[row], label, posterior[row, label] * weights[row], balance, strength)
         )
-    return TextModel(np.stack(found), balance)
+    model = TextModel(np.stack(found), balance)
+    return replace(model, trust=_trust(model.log_odds(features), posterior, weights, balance))
+
+
+def _trust(log_odds: Array, posterior: Array, weights: Array, balance: Array) -> float:
+    def loss(scale: float) -> float:
+        log_posterior, _ = log_softmax(np.log(balance) + scale * log_odds)
+        return float(-(weights @ (posterior * log_posterior).sum(axis=1)))
+
+    return float(minimize_scalar(loss, bounds=(0, 1), method="bounded").x)
 
 
 def folds(features: Features) -> npt.NDArray[np.intp]:

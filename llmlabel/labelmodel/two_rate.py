@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -50,6 +50,9 @@ from llmlabel.votes import FloatArray, IntArray, VoteMatrix
 
 __all__ = ["FellBackWarning", "TwoRateModel"]
 
+_BALANCE_STEPS: Final = 3
+_LEAST_SHARE: Final = 1e-6
+_LEAST_WORTH: Final = 0.05  # of an LF's votes in the check of the fit
 _SHARP: Final = 0.9  # what a vote is worth where dependence is looked for: nearly sure classes
 
 
@@ -214,9 +217,10 @@ class TwoRateModel(LabelModel):
 
         The distinct rows seen so far are kept and the model is learned anew from them.
         """
-        more = self._gathered(L, sample_weight, gold)
         if hasattr(self, "_seen"):
             self._require_known(L)
+        more = self._gathered(L, sample_weight, gold)
+        if hasattr(self, "_seen"):
             more = self._seen.joined(more)
         self._seen = more
         self._learn()
@@ -228,7 +232,7 @@ class TwoRateModel(LabelModel):
         self, L: VoteMatrix, sample_weight: npt.ArrayLike | None, gold: npt.ArrayLike | None
     ) -> _Seen:
         """Check what was given and return its distinct rows."""
-        self._check_parameters()
+        self.check_parameters()
         votes = require_votes(L)
         k = len(L.classes)
         if k < 2:
@@ -274,12 +278,9 @@ class TwoRateModel(LabelModel):
         one = self.prior_precision
         self.lf_accuracies_ = (final.right.sum(axis=1) + one) / (final.votes.sum(axis=1) + 1)
         self.lf_accuracy_intervals_ = accuracy_intervals(self.lf_accuracies_, final)
-        # The pool with the majority vote leans to the uniform; the balance need not.
-        model = Scorer(scorer.rates, scorer.abstain_weight, 0.0, 0.0)
-        found = (expected_counts(rows, model, shares) + gold).classes
-        self.class_balance_ = found / found.sum()
-        k = len(found)
-        worth = np.maximum(self.lf_accuracies_ - 1 / k, 0)
+        self.class_balance_ = self._balance(rows, scorer, shares, gold.classes)
+        k = len(self.class_balance_)
+        worth = np.maximum(self.lf_accuracies_ - 1 / k, _LEAST_WORTH)
         self.fit_report_ = held_out_report(rows, scorer, shares, self.dependence_, worth)
         self.fell_back_ = bool(self.fall_back and not self.fit_report_.trusted)
         if self.fell_back_:
@@ -287,6 +288,21 @@ class TwoRateModel(LabelModel):
             _warn_of_fall_back(self.fit_report_)
         self.scorer_ = scorer
         self.estimated_accuracy_ = estimated_accuracy(rows, scorer, shares)
+
+    def _balance(
+        self, rows: VoteRows, scorer: Scorer, shares: FloatArray | None, gold: Array
+    ) -> Array:
+        """Return the class balance that agrees with itself.
+
+        The pool with the majority vote leans to the uniform, and the balance of the fit is
+        half the majority vote's: so start from it and repeat without either.
+        """
+        rates = scorer.rates
+        for _ in range(_BALANCE_STEPS):
+            model = Scorer(rates, self.abstain_weight, 0.0, 0.0)
+            found = expected_counts(rows, model, shares).classes + gold
+            rates = replace(rates, balance=np.maximum(found / found.sum(), _LEAST_SHARE))
+        return np.asarray(found / found.sum())
 
     def _learn_text(self, L: VoteMatrix, features: Features, weights: Array) -> None:
         self.text_ = fit_text(features, self.predict_proba(L), weights, self.text_strength)
@@ -389,7 +405,7 @@ class TwoRateModel(LabelModel):
             raise DataError(f"features: expected {width} columns as in fit, got {found.shape[1]}")
         alone = self.text_.log_probabilities(found)
         silent = ~(votes != ABSTAIN).any(axis=1)
-        odds = self.text_weight * (alone - np.log(self.text_.balance))
+        odds = self.text_weight * self.text_.trust * (alone - np.log(self.text_.balance))
         return np.where(silent[:, None], alone, odds)
 
 

@@ -1,6 +1,6 @@
 """Labeling functions: everything that knows something about a row votes here."""
 
-from llmlabel.lf.apply import apply, evidence
+from llmlabel.lf.apply import apply, evidence, require_columns
 from llmlabel.lf.columns import answer, answer_column, column, prompt_of
 from llmlabel.lf.core import LF, Batch, Column, Feature, labeling_function
 from llmlabel.lf.heuristics import keyword, regex
@@ -27,4 +27,5 @@ __all__ = [
     "prompt_of",
     "regex",
     "requests",
+    "require_columns",
 ]

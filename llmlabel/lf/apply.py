@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from llmlabel.lf.core import LF, Batch, batch_length, with_features
 from llmlabel.schema import ABSTAIN, Task
 from llmlabel.votes import VoteMatrix
 
-__all__ = ["apply", "evidence"]
+__all__ = ["apply", "evidence", "require_columns"]
 
 Progress = Callable[[int, int], None]
 
@@ -145,20 +145,32 @@ def _check(lfs: Sequence[LF], columns: Batch, task: Task) -> list[npt.NDArray[np
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two labeling functions have the name {name!r}")
+    require_columns(lfs, columns)
     targets: list[npt.NDArray[np.int16] | None] = []
     for lf in lfs:
-        for column in lf.columns:
-            if column not in columns:
-                guess = did_you_mean(column, columns)
-                raise DataError(
-                    f"LF {lf.name!r} reads the column {column!r}, which is missing{guess} "
-                    f"(columns: {', '.join(columns)})"
-                )
         where = f"LF {lf.name!r}"
         found = None if lf.labels is None else [task.index(c, where=where) for c in lf.labels]
         # The last entry is what -1 points at: an abstain stays one.
         targets.append(None if found is None else np.array([*found, ABSTAIN], np.int16))
     return targets
+
+
+def require_columns(lfs: Sequence[LF], columns: Iterable[str]) -> None:
+    """Check that every column that the LFs read is there.
+
+    Raises
+    ------
+    DataError
+        One is missing; with the LF that reads it and the nearest name.
+    """
+    known = list(columns)
+    for lf in lfs:
+        for column in lf.columns:
+            if column not in known:
+                raise DataError(
+                    f"LF {lf.name!r} reads the column {column!r}, which is missing"
+                    f"{did_you_mean(column, known)} (columns: {', '.join(known)})"
+                )
 
 
 def _to_task(

@@ -83,7 +83,7 @@ def recipe_of(results: Results) -> Recipe:
     ConfigError
         It is gone, or says something else by now.
     """
-    recipe = load_recipe(results.recipe["file"])
+    recipe = load_recipe(results.recipe["file"], config=results.recipe.get("config"))
     if recipe.fingerprint != results.recipe["fingerprint"]:
         raise ConfigError(
             f"{recipe.file}: has changed since this run was made",

@@ -9,17 +9,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from llmlabel.embed import HasEncode
 from llmlabel.errors import ConfigError, UnknownNameError
+from llmlabel.io import fingerprint
 from llmlabel.lf import LF, Feature, answer, answer_column, column, keyword, nearest, regex
 from llmlabel.lf.similarity import embedding_feature
 from llmlabel.schema import Task
 
-__all__ = ["LF_SPECS", "Builder", "LFSpec", "build_lf"]
+__all__ = ["LF_SPECS", "Builder", "LFSpec", "build_lf", "text_column"]
 
-Votes = dict[str, str | None] | list[str]
+TEXT = "(text)"
+"""The column of a row's whole text, where that is not one column called ``text``."""
+
+
+def _as_text(value: object) -> object:
+    """A column of numbers has numbers for keys; they are looked up as text."""
+    if isinstance(value, dict):
+        return {k if isinstance(k, str) else str(k): v for k, v in value.items()}
+    return value
+
+
+Votes = Annotated[dict[str, str | None] | list[str], BeforeValidator(_as_text)]
 
 
 class Strict(BaseModel):
@@ -36,7 +48,7 @@ class KeywordSpec(Strict):
     label: str
     words: list[str] = Field(min_length=1)
     without: list[str] = []
-    column: str = "text"
+    column: str | None = Field(None, description="by default, the row's text")
     whole_words: bool = True
     case_sensitive: bool = False
 
@@ -49,7 +61,7 @@ class RegexSpec(Strict):
     label: str
     pattern: str
     without: str | None = None
-    column: str = "text"
+    column: str | None = Field(None, description="by default, the row's text")
     case_sensitive: bool = False
 
 
@@ -144,10 +156,10 @@ def build_lf(spec: LFSpec, builder: Builder) -> LF:
     where = f"LF {spec.name!r}"
     if isinstance(spec, (KeywordSpec, RegexSpec)):
         task.index(spec.label, where=where)
-    if isinstance(spec, KeywordSpec):
-        return keyword(**spec.model_dump(exclude={"lf"}))
-    if isinstance(spec, RegexSpec):
-        return regex(**spec.model_dump(exclude={"lf"}))
+    if isinstance(spec, (KeywordSpec, RegexSpec)):
+        make = keyword if isinstance(spec, KeywordSpec) else regex
+        column_name = spec.column or text_column(task)
+        return make(**{**spec.model_dump(exclude={"lf"}), "column": column_name})
     if isinstance(spec, NearestSpec):
         return _nearest(spec, builder)
     votes = _checked(spec.votes, task, where)
@@ -160,6 +172,11 @@ def build_lf(spec: LFSpec, builder: Builder) -> LF:
             raise UnknownNameError("answer field", name, builder.fields[spec.prompt], where=where)
     said = given_feature(answer_column(spec.prompt))
     return answer(spec.name, said, spec.field, votes, confidence=spec.confidence)
+
+
+def text_column(task: Task) -> str:
+    """Return the column that holds a row's text."""
+    return "text" if task.text == ("text",) else TEXT
 
 
 def given_feature(name: str) -> Feature:
@@ -197,6 +214,7 @@ def _nearest(spec: NearestSpec, builder: Builder) -> LF:
         builder.encoder,
         threshold=spec.threshold,
         margin=spec.margin,
+        column=text_column(builder.task),
         feature=embedding_feature(builder.encoder),
     )
 
@@ -229,7 +247,9 @@ def _module(place: str, folder: Path) -> object:
     path = (folder / place).resolve()
     if not path.is_file():
         raise ConfigError(f"{path}: no such Python file")
-    module_spec = importlib.util.spec_from_file_location(f"llmlabel_recipe_{path.stem}", path)
+    module_spec = importlib.util.spec_from_file_location(
+        f"llmlabel_recipe_{fingerprint(str(path))[:12]}_{path.stem}", path
+    )
     if module_spec is None or module_spec.loader is None:
         raise ConfigError(f"{path}: cannot be imported")
     module = importlib.util.module_from_spec(module_spec)

@@ -22,6 +22,7 @@ __all__ = ["Recipe", "json_schema", "load_recipe"]
 Made = TypeVar("Made")
 Model = TypeVar("Model", bound=BaseModel)
 Path_ = Sequence[str | int]
+_TAGS = ("step", "lf", "use")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Recipe:
     file: Path
     endpoints: Endpoints
     positions: Positions
+    config_file: Path | None = None
 
     @property
     def name(self) -> str:
@@ -119,14 +121,22 @@ def load_recipe(name: str | Path, *, config: str | Path | None = None) -> Recipe
     checked = _validate(RecipeConfig, data, positions, file)
     endpoints = Endpoints.model_validate({})
     if config is not None:
+        config = _find_config(Path(config))
         where_data, where_positions = read_yaml(config)
-        endpoints = _validate(Endpoints, where_data, where_positions, Path(config))
+        endpoints = _validate(Endpoints, where_data, where_positions, config)
     spec = checked.task
     try:
         task = Task(spec.name, spec.classes, spec.text, description=spec.description)
     except ConfigError as error:
         raise ConfigError(f"{file}:{positions.line(['task', 'classes'])}: {error}") from None
-    return Recipe(checked, task, file, endpoints, positions)
+    where = None if config is None else Path(config)
+    return Recipe(checked, task, file, endpoints, positions, where)
+
+
+def _find_config(path: Path) -> Path:
+    """Return the file, or the shipped one where only that is there."""
+    shipped = shipped_folder("configs") / path.name
+    return path if path.exists() or not shipped.is_file() else shipped
 
 
 def json_schema() -> dict[str, Any]:
@@ -216,16 +226,21 @@ def _locate(
     """Return the path in the data (pydantic's has union tags in it) and the model it ends in."""
     owner, candidates, node = model, [model], data
     path: list[str | int] = []
+    tagged = False
     for part in loc:
+        if tagged and isinstance(node, dict) and part in (node.get(t) for t in _TAGS):
+            tagged = False
+            continue  # pydantic names the union's member here, the data does not
         is_key = isinstance(node, dict) and part in node
         is_item = isinstance(node, list) and isinstance(part, int) and part < len(node)
         if not is_key and not is_item:
-            continue  # a union's tag, or a key that is missing
+            continue  # a key that is missing
         path.append(part)
         node = node[part]
         if isinstance(part, str):
             known = owner.model_fields.get(part)
             candidates = _models_in(known.annotation) if known else []
+        tagged = len(candidates) > 1 and isinstance(node, dict)
         if candidates and isinstance(node, dict):
             owner = _pick(candidates, node) or owner
     return path, owner

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from llmlabel.errors import UnknownNameError
 from llmlabel.io import fingerprint, read_table
 from llmlabel.io.runs import RunFolder, StepFolder
+from llmlabel.lf import apply, require_columns
 from llmlabel.llm import RecordedClient
 from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
-from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep
+from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep
+from llmlabel.recipe.lfs import text_column
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
 from llmlabel.recipe.steps.aggregate import make_model
-from llmlabel.recipe.steps.label import build_lfs
+from llmlabel.recipe.steps.label import build_lfs, fail
 from llmlabel.recipe.steps.load import load_split
 from llmlabel.recipe.steps.report import PAGE
 
@@ -70,10 +74,36 @@ def check(recipe: Recipe) -> None:
         A class, prompt, answer field, endpoint, model or parameter that does
         not exist; with file and line.
     """
-    build_lfs(recipe, recipe.folder)
+    lfs = build_lfs(recipe, recipe.folder)
     for at, config in enumerate(recipe.config.steps):
         if isinstance(config, AggregateStep):
             recipe.located(partial(make_model, config.model, config.params), "steps", at)
+        if isinstance(config, AskStep):
+            recipe.located(partial(make_client, config, recipe), "steps", at, "client")
+        if isinstance(config, EvaluateStep) and config.llm not in (None, *(lf.name for lf in lfs)):
+            names = [lf.name for lf in lfs]
+            unknown = UnknownNameError("labeling function", str(config.llm), names)
+            recipe.located(partial(fail, unknown), "steps", at, "llm")
+
+
+def check_columns(recipe: Recipe, load: StepFolder) -> None:
+    """Check that the data has what the LFs read, before anything is paid for.
+
+    Raises
+    ------
+    DataError
+        A column that an LF reads is missing.
+    LabelingFunctionError
+        A ``column`` LF meets a value that it does not know.
+    """
+    lfs = build_lfs(recipe, recipe.folder)
+    for split in SPLITS:
+        file = load.path / f"rows.{split}.parquet"
+        if lfs and file.is_file():
+            require_columns(lfs, [*pq.read_schema(file).names, text_column(recipe.task)])
+            readers = [lf for lf in lfs if lf.kind == "column"]
+            if readers:
+                apply(readers, read_table(file), recipe.task)
 
 
 def run(
@@ -94,7 +124,7 @@ def run(
     observer
         Who is told how it goes.
     until
-        The last step to run, by name.
+        The last step to run, by name or kind.
 
     Returns
     -------
@@ -109,17 +139,31 @@ def run(
     watcher = observer or Observer()
     check(recipe)
     folder = RunFolder(Path(out) if out is not None else default_out(recipe))
-    done: dict[str, StepFolder] = {}
-    for step in _steps(recipe, folder):
-        _run_step(recipe, step, watcher)
-        done[step.folder.name] = step.folder
-        # After each step, so that a report of a stopped run shows what there is.
-        folder.write_index(_described(recipe), done)
-        if step.kind == "report":  # where a person looks for it
-            shutil.copyfile(step.folder.path / PAGE, folder.path / PAGE)
-        if until is not None and step.kind == until:
-            break
+    steps = _steps(recipe, folder)
+    last = len(steps) - 1 if until is None else _position(until, steps)
+    with folder.locked():
+        for at, step in enumerate(steps):
+            # What is there by now, later steps that were run before included: a
+            # stopped run can be looked at, and looking at a part loses nothing.
+            folder.write_index(_described(recipe), [s.folder for s in steps if s.folder.done])
+            if at > last:
+                break
+            _run_step(recipe, step, watcher)
+            if step.kind == "load":
+                check_columns(recipe, step.folder)
+            if step.kind == "report":  # where a person looks for it
+                shutil.copyfile(step.folder.path / PAGE, folder.path / PAGE)
+        folder.write_index(_described(recipe), [s.folder for s in steps if s.folder.done])
     return folder.path
+
+
+def _position(until: str, steps: list[_Step]) -> int:
+    names = [step.folder.name for step in steps]
+    kinds = [step.kind for step in steps]
+    for known in (names, kinds):
+        if until in known:
+            return len(known) - 1 - known[::-1].index(until)
+    raise UnknownNameError("step", until, names)
 
 
 def retry(recipe: Recipe, out: str | Path, *, observer: Observer | None = None) -> int:
@@ -249,6 +293,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
         "description": recipe.config.description,
         "file": str(recipe.file.resolve()),
         "fingerprint": recipe.fingerprint,
+        "config": None if recipe.config_file is None else str(recipe.config_file.resolve()),
         "task": recipe.task.as_dict(),
         "seed": recipe.config.seed,
     }

@@ -114,7 +114,7 @@ def _tiles(results: Results, measured: str | None) -> list[dict[str, str]]:
         total = sum(asked.values())
         tiles.append(
             {
-                "name": "LLM answers",
+                "name": "rows the LLM read",
                 "value": f"{total:,}",
                 "note": ", ".join(f"{n} {s}" for s, n in asked.items()),
             }
@@ -135,12 +135,9 @@ def _tiles(results: Results, measured: str | None) -> list[dict[str, str]]:
 
 
 def _asked(results: Results) -> dict[str, int]:
-    asked: dict[str, int] = {}
-    for name in results.steps:
-        if name.startswith("ask-"):
-            for split, count in results.facts(name)["asked"].items():
-                asked[split] = asked.get(split, 0) + count
-    return asked
+    """How many rows of each split any prompt was asked about."""
+    counts = {split: int(results.asked(split).sum()) for split in results.splits}
+    return {split: count for split, count in counts.items() if count}
 
 
 def _warnings(results: Results) -> list[str]:
@@ -151,7 +148,8 @@ def _warnings(results: Results) -> list[str]:
         facts = results.facts(name)
         if facts["failed"]:
             out.append(
-                f"{facts['failed']} calls of {name} failed for good; those rows got no vote from it."
+                f"{facts['failed']} calls of {name} failed for good ({facts['first_failure']}); those "
+                f"rows got no vote from it. llmlabel retry {results.folder} asks them again."
             )
         if facts["invalid"]:
             out.append(

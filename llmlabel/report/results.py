@@ -102,6 +102,15 @@ class Results:
         found: list[Mapping[str, Any]] = read_json(self.path("label", "lfs.json"))
         return found
 
+    def asked(self, split: str, prompt: str | None = None) -> npt.NDArray[np.bool_]:
+        """Return which rows of a split a prompt (by default, any) was asked about."""
+        ids: set[str] = set()
+        for name, step in self.steps.items():
+            if name == f"ask-{prompt}" or (prompt is None and name.startswith("ask-")):
+                table = read_table(step.path / "answers.parquet", allow_empty=True)
+                ids.update(table["id"].to_pylist())
+        return np.array([i in ids for i in self.rows(split)["id"].to_pylist()], bool)
+
     def lf_summary(self, split: str) -> Summary:
         """Return the labeling functions' table on a split, with gold where there is some."""
         learned = None

@@ -11,7 +11,7 @@ from llmlabel import registry
 from llmlabel.errors import ConfigError
 from llmlabel.io import write_table
 from llmlabel.io.runs import write_json
-from llmlabel.labelmodel import LabelSet, MajorityVote
+from llmlabel.labelmodel import LabelModel, LabelSet, MajorityVote
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.votes import VoteMatrix
 
@@ -27,10 +27,15 @@ def make_model(name: str, params: Mapping[str, Any]) -> Any:
         An unknown model or parameter, with the nearest right name.
     """
     factory = registry.load(name, "label_models")
+    if not (hasattr(factory, "fit") and hasattr(factory, "predict_proba")):
+        raise ConfigError(f"label model {name!r}: expected a class with fit and predict_proba")
     try:
-        return factory(**params)
+        model = factory(**params)
     except TypeError as error:
         raise ConfigError(f"label model {name!r}: {error}") from None
+    if isinstance(model, LabelModel):
+        model.check_parameters()
+    return model
 
 
 def _run(context: Context) -> Mapping[str, Any]:

@@ -12,7 +12,14 @@ import pyarrow as pa
 from llmlabel.io import read_table, write_table
 from llmlabel.llm import Failure, InvalidAnswer, Request, Response
 from llmlabel.llm.usage import usage_summary
-from llmlabel.recipe.asking import ask_model, ask_rows, make_requests, price_table, step_prompt
+from llmlabel.recipe.asking import (
+    ask_model,
+    ask_rows,
+    make_client,
+    make_requests,
+    price_table,
+    step_prompt,
+)
 from llmlabel.recipe.config import AskStep, RecordedConfig
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
@@ -108,6 +115,9 @@ def _facts(table: pa.Table, config: AskStep, recipe: Recipe) -> dict[str, Any]:
         "invalid": status.count("invalid"),
         "failed": status.count("failed"),
     }
+    for name, state in (("first_failure", "failed"), ("first_invalid", "invalid")):
+        if state in status:
+            facts[name] = table["reason"][status.index(state)].as_py()
     if not facts["recorded"]:
         used = usage_summary(table, price_table(recipe), batch=config.mode == "batch")
         facts |= {
@@ -131,6 +141,7 @@ def _external(config: AskStep, recipe: Recipe) -> Mapping[str, Any]:
     prints: dict[str, Any] = {
         "prompt": step_prompt(config, recipe).fingerprint(recipe.task),
         "model": ask_model(config, recipe),
+        "provider": make_client(config, recipe)[0].provider,
         "seed": recipe.config.seed,
     }
     if isinstance(config.client, RecordedConfig):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from llmlabel.embed import Encoder, embed, load_encoder
-from llmlabel.io import atomic_write, cache_dir
+from llmlabel.io import atomic_write, cache_dir, fingerprint_path
 from llmlabel.io.runs import read_json, write_json
+from llmlabel.recipe.config import EmbedStep
+from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind
 
 __all__ = ["KIND", "StepEncoder", "step_encoder", "step_vectors"]
@@ -36,10 +39,12 @@ class StepEncoder:
 
 def _run(context: Context) -> Mapping[str, Any]:
     texts = {split: context.texts(split) for split in context.splits}
-    encoder = load_encoder(
-        context.config.encoder, fit_texts=texts["train"], threads=context.config.threads
-    )
     total, done, started = sum(map(len, texts.values())), 0, time.perf_counter()
+    encoder = load_encoder(
+        _name(context.config, context.recipe),
+        fit_texts=texts["train"],
+        threads=context.config.threads,
+    )
     dims = 0
     for split, column in texts.items():
         vectors = embed(
@@ -78,4 +83,18 @@ def step_vectors(folder: Path, split: str) -> npt.NDArray[np.float32]:
     return vectors
 
 
-KIND = StepKind(version=1, run=_run, uses=lambda _, __: ("load",))
+def _name(config: EmbedStep, recipe: Recipe) -> str:
+    """The encoder's name; a folder beside the recipe as a path that can be opened."""
+    beside = recipe.resolve(config.encoder)
+    return str(beside) if beside.is_dir() else config.encoder
+
+
+def _external(config: EmbedStep, recipe: Recipe) -> Mapping[str, Any]:
+    name = _name(config, recipe)
+    if Path(name).is_dir():
+        return {"folder": fingerprint_path(name)}
+    # "auto" means another encoder where sentence-transformers is missing.
+    return {"auto": config.encoder == "auto" and find_spec("sentence_transformers") is not None}
+
+
+KIND = StepKind(version=1, run=_run, uses=lambda _, __: ("load",), external=_external)

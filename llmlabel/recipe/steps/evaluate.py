@@ -17,6 +17,7 @@ from llmlabel.evaluate import evaluate
 from llmlabel.io.runs import write_json
 from llmlabel.labelmodel import MajorityVote
 from llmlabel.lf import evidence
+from llmlabel.llm.confidence import verbalized_probabilities
 from llmlabel.recipe.config import SPLITS, AggregateStep
 from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.base import Context, StepKind
@@ -85,17 +86,20 @@ def _candidates(
     prompted = {lf["name"] for lf in results.lf_kinds() if lf["kind"] == "prompt"}
     plain = [name for name in votes.lf_names if name not in prompted]
     out: list[_Candidate] = []
-    if prompted and plain:
+    if prompted and plain and train_votes.select(plain).covered().any():
         out += _heuristics_alone(
             context, votes.select(plain), train_votes.select(plain), everywhere
         )
+    if prompted:
         out += _llm_alone(context, results, votes, split)
+    asked = int(results.asked(split).sum())
+    note = f'"All LFs" include the LLM on {asked} of these {len(votes)} rows.' if asked else ""
     for of, key, name in (
         ("majority", "majority_vote", "majority vote, all LFs"),
         ("labels", "label_model", "label model, all LFs"),
     ):
         labels = results.labels(split, of=of)
-        out.append(_Candidate(key, name, labels.probabilities, labels.covered, everywhere))
+        out.append(_Candidate(key, name, labels.probabilities, labels.covered, everywhere, note))
     if "distill" in context.inputs:
         said = results.labels(split, of="predictions")
         note = (
@@ -149,26 +153,17 @@ def _llm_alone(
     if name not in lfs:
         raise UnknownNameError("labeling function", name, lfs, where="step 'evaluate', key 'llm'")
     said = votes[name]
-    asked = _asked(context, results, split)
+    asked = results.asked(split, lfs[name].get("prompt"))
     if not asked.any():
         return []
-    note = (
-        ""
-        if asked.all()
-        else f"The LLM alone is measured on the {int(asked.sum())} rows it was asked about."
-    )
-    return [_Candidate("llm_alone", "LLM alone", said, said != ABSTAIN, asked, note)]
-
-
-def _asked(context: Context, results: Results, split: str) -> Mask:
-    """Return which rows of a split any prompt was asked about."""
-    from llmlabel.io import read_table
-
-    ids = results.rows(split)["id"].to_pylist()
-    asked: set[str] = set()
-    for folder in context.asked().values():
-        asked |= set(read_table(folder / "answers.parquet", allow_empty=True)["id"].to_pylist())
-    return np.array([i in asked for i in ids], bool)
+    few = f"The LLM alone is measured on the {int(asked.sum())} rows it was asked about."
+    note = "" if asked.all() else few
+    predicted: Probabilities | IntArray = said
+    if votes.confidences is not None:
+        sure = votes.confidences[:, votes.position(name)]
+        if not np.isnan(sure[said != ABSTAIN]).any():  # then its calibration can be measured
+            predicted = verbalized_probabilities(said, sure, len(votes.classes))
+    return [_Candidate("llm_alone", "LLM alone", predicted, said != ABSTAIN, asked, note)]
 
 
 def _train_on_gold(context: Context, gold: npt.NDArray[np.int64]) -> Any:

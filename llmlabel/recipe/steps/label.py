@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from llmlabel.errors import ConfigError
 from llmlabel.io import fingerprint_path
 from llmlabel.io.runs import write_json
 from llmlabel.lf import EMBEDDING, LF, Column, answer_column, apply, prompt_of
 from llmlabel.recipe.asking import answer_fields
 from llmlabel.recipe.config import AskStep, LabelStep
-from llmlabel.recipe.lfs import Builder, NearestSpec, PythonSpec, build_lf
+from llmlabel.recipe.lfs import Builder, NearestSpec, PythonSpec, build_lf, text_column
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.ask import answers
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.embed import StepEncoder, step_vectors
 
-__all__ = ["KIND", "batch", "build_lfs"]
+__all__ = ["KIND", "batch", "build_lfs", "fail"]
 
 
 def build_lfs(recipe: Recipe, embed_folder: Path) -> list[LF]:
@@ -40,13 +41,21 @@ def build_lfs(recipe: Recipe, embed_folder: Path) -> list[LF]:
         fields={name: answer_fields(config, recipe) for name, config in asks.items()},
         encoder=StepEncoder(embed_folder) if any(s.step == "embed" for s in steps) else None,
     )
-    lfs = []
+    lfs: list[LF] = []
     for at, step in enumerate(steps):
         if isinstance(step, LabelStep):
             for i, spec in enumerate(step.lfs):
                 made = recipe.located(partial(build_lf, spec, builder), "steps", at, "lfs", i)
+                if made.name in (lf.name for lf in lfs):
+                    twice = ConfigError(f"two labeling functions have the name {made.name!r}")
+                    recipe.located(partial(fail, twice), "steps", at, "lfs", i)
                 lfs.append(made)
     return lfs
+
+
+def fail(error: Exception) -> NoReturn:
+    """Raise; an expression, for `Recipe.located`."""
+    raise error
 
 
 def batch(context: Context, split: str) -> dict[str, Column]:
@@ -57,7 +66,7 @@ def batch(context: Context, split: str) -> dict[str, Column]:
         columns[EMBEDDING] = step_vectors(context.input("embed"), split)
     for prompt, folder in context.asked().items():
         columns[answer_column(prompt)] = answers(folder, rows["id"].to_pylist())
-    columns.setdefault("text", context.texts(split))
+    columns[text_column(context.recipe.task)] = context.texts(split)
     return columns
 
 

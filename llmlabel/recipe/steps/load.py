@@ -39,7 +39,7 @@ def load_split(recipe: Recipe, split: str) -> tuple[pa.Table, pa.Table | None]:
     if data.gold is None:
         return rows, None
     if data.gold not in rows.column_names:
-        if split == "train":  # rows to be labeled need no gold
+        if split == "train" and (data.valid or data.test):  # rows to be labeled need no gold
             return rows, None
         guess = did_you_mean(data.gold, rows.column_names)
         raise DataError(f"the gold column is missing{guess}", file=file, field=data.gold)
