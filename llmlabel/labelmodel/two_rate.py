@@ -53,6 +53,7 @@ __all__ = ["FellBackWarning", "TwoRateModel"]
 _BALANCE_STEPS: Final = 3
 _LEAST_SHARE: Final = 1e-6
 _LEAST_WORTH: Final = 0.05  # of an LF's votes in the check of the fit
+_LEAST_ODDS: Final = 0.1
 _SHARP: Final = 0.9  # what a vote is worth where dependence is looked for: nearly sure classes
 
 
@@ -266,7 +267,8 @@ class TwoRateModel(LabelModel):
             counts = counts + start.scaled(self.start_weight)
             balance = rates.balance
             rates = learn_rates(counts + labelled, balance, prior)
-        odds = math.log(self.prior_precision * (k - 1) / (1 - self.prior_precision))
+        # A prior that thinks nothing of votes does not turn the majority vote round.
+        odds = max(_LEAST_ODDS, log_odds_of(self.prior_precision, k))
         scorer = Scorer(rates, self.abstain_weight, self.majority_weight, odds)
         scorer = calibrate(gold, scorer, counts, balance, prior, self.gold_weight, self.dependence_)
         self._judge(rows, scorer, shares)
@@ -432,6 +434,11 @@ def _warn_of_fall_back(report: FitReport) -> None:
         FellBackWarning,
         stacklevel=5,
     )
+
+
+def log_odds_of(precision: float, k: int) -> float:
+    """Return what a vote of some precision adds to its class where the k are alike."""
+    return math.log(precision * (k - 1) / (1 - precision))
 
 
 def expected_counts(rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> Counts:
