@@ -112,6 +112,15 @@ def test_report_is_written_again(finished, tmp_path):
     assert (tmp_path / "r.html").read_text() == (out / "report.html").read_text()
 
 
+def test_init_gives_a_recipe_of_ones_own(tmp_path):
+    """Its own name, so its own run folder; its own prompt, to be edited."""
+    llmlabel("init", "support-tickets", tmp_path / "my-task")
+    recipe = load_recipe(tmp_path / "my-task")
+    assert recipe.name == "my-task"
+    assert (tmp_path / "my-task" / "support-tickets.md").is_file()
+    assert "prompt: support-tickets.md" in (tmp_path / "my-task" / "recipe.yaml").read_text()
+
+
 def test_init_copies_a_recipe_that_plans(tmp_path):
     shown = llmlabel("init", "support-tickets", tmp_path / "mine")
     assert shown.returncode == 0, shown.stderr

@@ -63,9 +63,46 @@ def test_datasets_folder(tmp_path):
         read_table(tmp_path / "both")
 
 
+def test_class_labels_of_datasets_are_their_names(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["HAM", "SPAM"])}
+    )
+    made = datasets.Dataset.from_dict(
+        {"text": ["a", "b", "c"], "label": [1, 0, -1]}, features=features
+    )
+    made.save_to_disk(tmp_path / "d")
+    assert read_table(tmp_path / "d")["label"].to_pylist() == ["SPAM", "HAM", None]
+
+
+def test_categories_are_decoded(tmp_path):
+    table = pa.table({"text": pa.array(["a", "b", "a"]).dictionary_encode()})
+    write_table(table, tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet")["text"].type == pa.string()
+
+
+def test_jsonl_is_exact(tmp_path):
+    import datetime
+
+    row = {
+        "n": 2**53 + 1,
+        "none": None,
+        "f": 0.1 + 0.2,
+        "d": datetime.date(2024, 1, 2),
+        "b": b"\xff",
+    }
+    write_table(pa.Table.from_pylist([row]), tmp_path / "t.jsonl")
+    line = (tmp_path / "t.jsonl").read_text()
+    assert (
+        line
+        == '{"n": 9007199254740993, "none": null, "f": 0.30000000000000004, "d": "2024-01-02", "b": "/w=="}\n'
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("a.csv", "id,text\n1,x\n".encode("utf-16"), "is UTF-16; expected UTF-8"),
         ("a.jsonl", b"", "a.jsonl: is empty; expected at least one row"),
         ("a.csv", b"id,text\n", "a.csv: is empty"),
         ("a.jsonl", b'{"id": 1}\n{"id": \n', "a.jsonl:2: not JSON: Expecting value"),
@@ -118,6 +155,11 @@ class TestCheckRows:
         assert self.check(self.TABLE)["id"].to_pylist() == ["a", "b", "c"]
         numbered = self.check(self.TABLE, id_column=None, prefix="train")
         assert numbered["id"].to_pylist() == ["train-0", "train-1", "train-2"]
+
+    def test_two_columns_of_one_name(self):
+        table = self.TABLE.rename_columns(["key", "text", "text"])
+        with pytest.raises(DataError, match="column 'text': two columns have this name"):
+            self.check(table)
 
     def test_missing_column(self):
         with pytest.raises(

@@ -220,3 +220,28 @@ def test_batch_mode_and_answers_outside_the_schema(live, batches, tmp_path):
     assert set(table["status"].to_pylist()) == {"invalid"}
     assert Results.read(out).votes("train").coverage()[-1] == 0
     assert "60 answers of ask-judge were outside the schema" in build(out)
+
+
+def test_each_prompt_is_measured_on_its_own_rows(live, server, tmp_path):
+    """Another prompt's rows do not count against the one that is 'the LLM alone'."""
+    recipe = live(rows={"train": 20})
+    (recipe.folder / "other.md").write_text(PROMPT.replace("name: judge", "name: other"))
+    file = recipe.folder / "recipe.yaml"
+    step = f"""- step: ask
+  prompt: other.md
+  client: {{use: openai, base_url: '{server.base_url}', api_key_env: LLMLABEL_TEST_KEY}}
+  rows: {{train: 40}}
+- step: label
+"""
+    file.write_text(file.read_text().replace("- step: label\n", step))
+    out = run(load_recipe(recipe.folder), tmp_path / "out")
+    alone = next(r for r in Results.read(out).evaluation()["train"] if r["key"] == "llm_alone")
+    assert alone["n"] == 20
+    assert alone["ece"] is not None
+    assert "140 %" not in (out / "report.html").read_text()
+
+
+def test_another_server_is_another_question(live, server, batches, tmp_path):
+    run(live(), tmp_path / "out")
+    planned = plan(live(batches.base_url), tmp_path / "out")
+    assert [s.done for s in planned if s.name == "ask-judge"] == [False]

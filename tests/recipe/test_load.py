@@ -77,6 +77,35 @@ def lfs(data):
             lambda d: lfs(d).append({"lf": "python", "function": "mine.py:f"}),
             "mine.py: no such Python file",
         ),
+        (
+            lambda d: lfs(d).append(
+                {"lf": "column", "name": "c", "column": "id", "vots": {"a": "HAM"}}
+            ),
+            "steps.1.lfs.3: unknown key 'vots', did you mean 'votes'?",
+        ),
+        (
+            lambda d: lfs(d).append(
+                {"lf": "column", "name": "c", "column": "id", "strict": "maybe"}
+            ),
+            "steps.1.lfs.3.strict: input should be a valid boolean",
+        ),
+        (lambda d: lfs(d).append(dict(lfs(d)[0])), "two labeling functions have the name 'ask'"),
+        (lambda d: d["steps"][2].update(params={"max_iter": -3}), "max_iter"),
+        (
+            lambda d: d["steps"][2].update(model="os:getcwd"),
+            "expected a class with fit and predict_proba",
+        ),
+        (
+            lambda d: d["steps"][4].update(llm="aks"),
+            "unknown labeling function 'aks', did you mean 'ask'",
+        ),
+        (
+            lambda d: d["steps"].insert(
+                1,
+                {"step": "ask", "prompt": "classify", "client": {"use": "openai", "endpoint": "x"}},
+            ),
+            "unknown endpoint 'x'",
+        ),
         (lambda d: d.update(name="a/b"), "name: string should match pattern"),
     ],
 )

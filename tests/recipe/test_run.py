@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from llmlabel.errors import DataError, LabelingFunctionError
+from llmlabel.errors import ConfigError, DataError, LabelingFunctionError, UnknownNameError
+from llmlabel.io.runs import RunFolder
 from llmlabel.recipe import load_recipe, plan, run
 from llmlabel.recipe.predict import predict_file
 from llmlabel.recipe.steps import Observer
@@ -194,3 +195,71 @@ def test_kill_9_in_the_middle_and_on_again(make_recipe, tmp_path):
         a.labels("test", of="predictions").to_table()
         == b.labels("test", of="predictions").to_table()
     )
+
+
+def test_looking_at_a_part_of_a_finished_run_loses_nothing(make_recipe, tmp_path):
+    recipe, out = load_recipe(make_recipe()), tmp_path / "out"
+    run(recipe, out)
+    run(recipe, out, until="aggregate")
+    assert Results.read(out).student is not None
+
+
+def test_until_names_a_step_or_says_which_there_are(make_recipe, tmp_path):
+    recipe = load_recipe(make_recipe())
+    with pytest.raises(UnknownNameError, match="unknown step 'lable', did you mean 'label'"):
+        run(recipe, tmp_path / "out", until="lable")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_run_at_a_time_in_a_folder(make_recipe, tmp_path):
+    recipe, out = load_recipe(make_recipe()), tmp_path / "out"
+    with (
+        RunFolder(out).locked(),
+        pytest.raises(ConfigError, match="another run is at work in this folder"),
+    ):
+        run(recipe, out)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file, expected a run folder"):
+        run(recipe, tmp_path / "file")
+
+
+def test_a_column_that_is_missing_is_said_before_any_llm_is_asked(make_recipe, tmp_path):
+    def change(data):
+        lfs(data)[0]["column"] = "txt"
+        ask = {
+            "step": "ask", "prompt": "classify",
+            "client": {"use": "openai", "base_url": "http://127.0.0.1:9/v1", "model": "m"},
+        }  # fmt: skip
+        data["steps"].insert(1, ask)
+
+    with pytest.raises(
+        DataError, match="LF 'ask' reads the column 'txt', which is missing, did you mean 'text'"
+    ):
+        run(load_recipe(make_recipe(change)), tmp_path / "out")
+
+
+def test_several_text_columns_are_one_text(make_recipe, tmp_path):
+    """Also where the data has another column that is called text."""
+
+    def change(data):
+        data["task"]["text"] = ["title", "body"]
+        data["data"]["test"] = None
+
+    folder = make_recipe(change)
+    rows = [
+        {"id": "1", "title": "please", "body": "subscribe", "text": "a song", "label": "SPAM"},
+        {"id": "2", "title": "what a", "body": "song", "text": "subscribe", "label": "HAM"},
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    out = run(load_recipe(folder), tmp_path / "out", until="label")
+    assert Results.read(out).votes("train").votes.tolist() == [[1, -1, -1], [-1, 0, -1]]
+
+
+def test_a_misspelt_gold_column_is_said(make_recipe, tmp_path):
+    def change(data):
+        data["data"].update(gold="lable", test=None)
+
+    with pytest.raises(
+        DataError, match="column 'lable': the gold column is missing, did you mean 'label'"
+    ):
+        run(load_recipe(make_recipe(change)), tmp_path / "out")
