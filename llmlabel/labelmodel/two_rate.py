@@ -80,15 +80,18 @@ class TwoRateModel(LabelModel):
 
     .. math:: \log p(y | x) = (1 - b) s_y + b a \sum_j [x_j = y] + \text{const}
 
-    *Fit*. EM from the majority vote, `max_iter` steps and not to convergence: dependent
-    LFs would slowly trade the classes for some other grouping of the rows. With
+    *Fit*. EM from the majority vote, a few steps and not to convergence: dependent LFs
+    would slowly trade the classes for some other grouping of the rows. With
     :math:`n_{jv}` votes, :math:`r_{jv}` of them expected to be right, :math:`N_v` of N
     rows of class v, :math:`S_j` = `prior_votes` + `prior_share` :math:`n_j` votes of the
-    prior and :math:`q_v` the class share it assumes,
+    prior and :math:`q_v = h \pi_v + (1 - h) / k` the class share it assumes, h being
+    `prior_anchor`,
 
     .. math:: \alpha_{jv} = \frac{r_{jv} + S_j p}{N_v + S_j q_v N / n_{jv}}, \quad
               \beta_{jv} = \frac{n_{jv} - r_{jv} + S_j (1 - p)}
                                 {N - N_v + S_j (1 - q_v) N / n_{jv}}
+
+    The majority vote's counts are added to r, n and N with the weight `start_weight`.
 
     *Confidences* make a vote a mixture: with the probability
     :math:`c' = (k c - 1) / (k - 1)` it is the vote that the rates describe, otherwise a
@@ -96,6 +99,102 @@ class TwoRateModel(LabelModel):
     :math:`(c' \alpha + (1 - c') \bar n) / (c' \beta + (1 - c') \bar n)` with
     :math:`\bar n = n_{jv} / N`; it counts c' in the M-step and in the majority vote. At
     c = 1, and without a confidence, this is a hard vote.
+
+    *Gold rows* count `gold_weight` rows of their true class in the M-step, and set a scale
+    and an offset per class for the scores (`gold.calibrate`). *Texts*, as `features`, are
+    learned from the posteriors by a linear classifier per fold of rows, and add
+    `text_weight` times its log-odds to the score (`text.TextModel`). *Trust*: where the
+    model foretells the votes of left-out LFs worse than the majority vote does
+    (`goodness.held_out_report`), the majority vote is returned, with a warning.
+
+    Parameters
+    ----------
+    prior_precision
+        How often a vote is right in the prior, where the classes are alike: better than
+        chance, and far from sure.
+    prior_votes
+        The votes that the prior of each LF is worth, whatever the data: LFs that vote
+        rarely are taken for ordinary ones.
+    prior_share
+        As many again per vote that was seen: LFs are never as independent as the model
+        believes, so more rows do not make it as sure as it thinks.
+    prior_anchor
+        0: the prior is one lift over chance for all classes. 1: one precision, which
+        takes each vote for a class of 1 % to be right 70 times as often as that class
+        occurs, and drifts away on imbalanced classes when repeated.
+    balance_shrinkage
+        The uniform distribution's share in the class balance that rows are scored with: a
+        class looks rarer than it is where its LFs are silent.
+    start_weight
+        What the majority vote counts in every M-step, the row itself counting 1: it holds
+        EM to the classes that the LFs name.
+    fit_abstain_weight, abstain_weight
+        What a silence counts while EM learns the rates, and in the rows' probabilities:
+        all, since without it classes with many one-sided LFs attract rows from step to
+        step; and little, since why an LF is silent on a row often has nothing to do with
+        the class.
+    majority_weight
+        The majority vote's share b in the log pool. It bounds what wrong rates can do.
+    dependence
+        Multiplies :math:`\phi`; 0 takes LFs for independent, 1 lets two exact copies
+        count as one.
+    least_phi
+        Dependence below this is taken for none: most pairs have some by chance.
+    groups
+        LFs that depend on each other, as those that come from one LLM call: a group per LF
+        in order, or by LF name; None is no group.
+    gold_weight
+        What a gold row counts in the M-step. Rows without gold labels are many and wrong
+        together, gold ones few and right.
+    text_weight
+        What the text's log-odds count. 2: a soft label knows less than the text that
+        learned from thousands of them.
+    text_strength
+        The inverse L2 penalty of the text's classifier, scikit-learn's C. For rows of
+        length one, as TF-IDF and embeddings are.
+    fall_back
+        Whether a model that foretells worse returns the majority vote.
+    uncovered : {"balance", "uniform"}
+        What a row without votes gets: the learned class balance, or 1/k for each class.
+    max_iter
+        EM steps.
+    max_patterns
+        Of more distinct rows than this, a sample stands for all.
+
+    Attributes
+    ----------
+    class_balance_ : array, shape (k,)
+        The class balance of the rows with votes.
+    covered_ : array of bool, shape (n,)
+        Which rows of the last `fit` or `partial_fit` had votes.
+    lf_accuracies_ : array, shape (m,)
+        How often each LF is believed to be right where it votes.
+    lf_accuracy_intervals_ : array, shape (m, 2)
+        Their 95 % intervals.
+    dependence_ : array, shape (m, m)
+        What each two LFs take from each other's weight where they agree.
+    estimated_accuracy_ : Estimate
+        How many of the covered rows are labeled rightly, with an interval; no gold needed.
+    fit_report_ : FitReport
+        How well model and majority vote foretell the votes of left-out LFs.
+    fell_back_ : bool
+        Whether the majority vote is what `predict_proba` returns.
+    scorer_ : Scorer
+        The learned rates and what makes scores of them.
+    text_ : TextModel or None
+        The text's classifier, where there were features.
+
+    Examples
+    --------
+    >>> L = VoteMatrix(
+    ...     [[1, 1, 1], [1, 1, 0], [0, 0, 1], [0, 0, 0], [-1, -1, -1]],
+    ...     ["a", "b", "c"], ["HAM", "SPAM"],
+    ... )
+    >>> model = TwoRateModel().fit(L)
+    >>> model.predict_proba(L)[:, 1].round(2).tolist()
+    [0.93, 0.72, 0.28, 0.07, 0.5]
+    >>> model.covered_.tolist()
+    [True, True, True, True, False]
     """
 
     _bounds: ClassVar[dict[str, tuple[float, float]]] = {
@@ -133,7 +232,7 @@ class TwoRateModel(LabelModel):
         prior_votes: float = 50.0,
         prior_share: float = 0.3,
         prior_anchor: float = 0.0,
-        balance_shrinkage: float = 0.05,
+        balance_shrinkage: float = 0.1,
         start_weight: float = 1.0,
         fit_abstain_weight: float = 1.0,
         abstain_weight: float = 0.2,
@@ -143,7 +242,7 @@ class TwoRateModel(LabelModel):
         groups: Mapping[str, Any] | Sequence[Any] | None = None,
         gold_weight: float = 30.0,
         text_weight: float = 2.0,
-        text_strength: float = 1.0,
+        text_strength: float = 10.0,
         fall_back: bool = True,
         uncovered: str = "balance",
         max_iter: int = 3,
