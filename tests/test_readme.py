@@ -40,3 +40,13 @@ def test_benchmark_tables_are_those_of_the_results(monkeypatch):
 
     text = DOCS.read_text(encoding="utf-8")
     assert render(text) == text
+
+
+def test_the_ask_step_of_the_docs_is_valid():
+    from llmlabel.io import parse_yaml
+    from llmlabel.recipe.config import AskStep
+
+    text = (README.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (step,), _ = parse_yaml(blocks[1], file="docs/recipes.md")
+    assert AskStep.model_validate(step).prompt_name == "my-prompt"
