@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,15 @@ from llmlabel.labelmodel.rates import Counts, Scorer, softmax
 from llmlabel.labelmodel.voterows import VoteChunk, VoteRows, sample_rows
 from llmlabel.votes import FloatArray
 
-__all__ = ["Estimate", "FitReport", "accuracy_intervals", "estimated_accuracy", "held_out_report"]
+__all__ = [
+    "Estimate",
+    "FellBackWarning",
+    "FitReport",
+    "accuracy_intervals",
+    "estimated_accuracy",
+    "held_out_report",
+    "warn_of_fall_back",
+]
 
 _WORK: Final = 40_000_000  # scores computed in the check: seconds
 _ROWS: Final = (200, 5_000)
@@ -65,6 +74,21 @@ class FitReport:
         return self.votes < _EVIDENCE or self.gain >= -least
 
 
+class FellBackWarning(UserWarning):
+    """The votes do not fit the model, and the majority vote is returned instead."""
+
+
+def warn_of_fall_back(report: FitReport) -> None:
+    """Warn, as if from the line that called `fit` or `partial_fit`."""
+    warnings.warn(
+        "the model foretells the votes of left-out labeling functions worse than the majority "
+        f"vote does (by {-report.gain:.3f} +- {report.standard_error:.3f}); using the majority "
+        "vote instead",
+        FellBackWarning,
+        stacklevel=5,
+    )
+
+
 def held_out_report(
     rows: VoteRows, scorer: Scorer, shares: FloatArray | None, dependence: Array, worth: Array
 ) -> FitReport:
@@ -77,8 +101,7 @@ def held_out_report(
     """
     m, k = rows.shape
     most = int(np.clip(_WORK // (m * k), *_ROWS))
-    numbered = replace(rows, weights=rows.weights)
-    sample = sample_rows(numbered, most)
+    sample = sample_rows(rows, most)
     chunk = sample.chunk(0, len(sample))
     part = None if shares is None else _shares_of_sample(rows, sample, shares)
     ours, theirs = np.full(m, np.nan), np.full(m, np.nan)

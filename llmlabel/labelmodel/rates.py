@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -9,10 +10,21 @@ import numpy as np
 import scipy.sparse as sp
 
 from llmlabel.labelmodel.patterns import Array
-from llmlabel.labelmodel.voterows import Index, VoteChunk
+from llmlabel.labelmodel.voterows import Index, VoteChunk, VoteRows
 from llmlabel.votes import FloatArray
 
-__all__ = ["Counts", "Prior", "Rates", "Scorer", "alike", "count", "learn_rates", "softmax"]
+__all__ = [
+    "Counts",
+    "Prior",
+    "Rates",
+    "Scorer",
+    "alike",
+    "count",
+    "expected_counts",
+    "learn_rates",
+    "log_odds_of",
+    "softmax",
+]
 
 _RATE: Final = (1e-9, 0.999)  # a rate of 0 or 1 would make rows impossible
 _SILENCE: Final = 1e-3  # the least probability of saying nothing
@@ -166,6 +178,21 @@ def count(chunk: VoteChunk, posterior: Array, m: int) -> Counts:
     named = weighted[chunk.row, chunk.label]
     right = np.asarray(np.bincount(cells, named * sure, minlength=m * k), np.float64)
     return Counts(votes.reshape(m, k), right.reshape(m, k), weighted.sum(axis=0))
+
+
+def expected_counts(rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> Counts:
+    """Score all rows and count (E-step), a chunk at a time."""
+    m, k = rows.shape
+    total = Counts(np.zeros((m, k)), np.zeros((m, k)), np.zeros(k))
+    for votes, chunk in rows.chunks():
+        posterior = softmax(scorer.scores(chunk, None if shares is None else shares[votes]))
+        total += count(chunk, posterior, m)
+    return total
+
+
+def log_odds_of(precision: float, k: int) -> float:
+    """Return what a vote of some precision adds to its class where the k are alike."""
+    return math.log(precision * (k - 1) / (1 - precision))
 
 
 def learn_rates(counts: Counts, balance: Array, prior: Prior) -> Rates:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
@@ -29,13 +28,23 @@ from llmlabel.labelmodel.explanation import Explanation
 from llmlabel.labelmodel.gold import GoldRows, calibrate, check_gold, gold_counts, gold_rows
 from llmlabel.labelmodel.goodness import (
     Estimate,
+    FellBackWarning,
     FitReport,
     accuracy_intervals,
     estimated_accuracy,
     held_out_report,
+    warn_of_fall_back,
 )
 from llmlabel.labelmodel.patterns import Array
-from llmlabel.labelmodel.rates import Counts, Prior, Scorer, alike, count, learn_rates, softmax
+from llmlabel.labelmodel.rates import (
+    Prior,
+    Scorer,
+    alike,
+    expected_counts,
+    learn_rates,
+    log_odds_of,
+    softmax,
+)
 from llmlabel.labelmodel.text import Features, TextModel, check_features, fit_text
 from llmlabel.labelmodel.voterows import (
     VoteRows,
@@ -386,7 +395,7 @@ class TwoRateModel(LabelModel):
         self.fell_back_ = bool(self.fall_back and not self.fit_report_.trusted)
         if self.fell_back_:
             scorer = scorer.majority_only()
-            _warn_of_fall_back(self.fit_report_)
+            warn_of_fall_back(self.fit_report_)
         self.scorer_ = scorer
         self.estimated_accuracy_ = estimated_accuracy(rows, scorer, shares)
 
@@ -519,32 +528,3 @@ class _Seen:
 
     def joined(self, other: _Seen) -> _Seen:
         return _Seen(merge_rows(self.rows, other.rows), self.gold.joined(other.gold))
-
-
-class FellBackWarning(UserWarning):
-    """The votes do not fit the model, and the majority vote is returned instead."""
-
-
-def _warn_of_fall_back(report: FitReport) -> None:
-    warnings.warn(
-        "the model foretells the votes of left-out labeling functions worse than the majority "
-        f"vote does (by {-report.gain:.3f} +- {report.standard_error:.3f}); using the majority "
-        "vote instead",
-        FellBackWarning,
-        stacklevel=5,
-    )
-
-
-def log_odds_of(precision: float, k: int) -> float:
-    """Return what a vote of some precision adds to its class where the k are alike."""
-    return math.log(precision * (k - 1) / (1 - precision))
-
-
-def expected_counts(rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> Counts:
-    """Score all rows and count (E-step), a chunk at a time."""
-    m, k = rows.shape
-    total = Counts(np.zeros((m, k)), np.zeros((m, k)), np.zeros(k))
-    for votes, chunk in rows.chunks():
-        posterior = softmax(scorer.scores(chunk, None if shares is None else shares[votes]))
-        total += count(chunk, posterior, m)
-    return total
