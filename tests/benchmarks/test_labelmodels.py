@@ -13,10 +13,8 @@ from benchmarks.labelmodels import (
     figures,
     pack,
     scores,
-    softened,
     speed,
     summary,
-    temperature,
 )
 from benchmarks.peers.environments import PACKAGES, run_worker
 from llmlabel.votes import VoteMatrix
@@ -78,11 +76,3 @@ def test_figures():
     assert found["speed_over_snorkel_1m_100"] is None
     assert found["ece_100_gold"] == pytest.approx(0.03)
     assert speed({}) is None
-
-
-def test_temperature_makes_the_overconfident_calibrated():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 1, (5000, 3))
-    chance = softened(logits, 1.0)
-    gold = (rng.random((5000, 1)) > chance.cumsum(axis=1)).sum(axis=1).clip(max=2)
-    assert temperature(3 * logits, gold) == pytest.approx(3, rel=0.1)
