@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llmlabel.llm.answers import InvalidAnswer, parse_answer
 from llmlabel.llm.cache import Cache
 from llmlabel.llm.complete import RequestPlan, complete_all, plan_requests
+from llmlabel.llm.local_client import LocalClient
 from llmlabel.llm.prompts import Prompt, load_prompt, parse_prompt, row_text
 from llmlabel.llm.recorded import RecordedClient, write_recorded
 from llmlabel.llm.types import Client, Failure, Message, Request, Response, Usage
@@ -19,6 +20,7 @@ __all__ = [
     "Client",
     "Failure",
     "InvalidAnswer",
+    "LocalClient",
     "Message",
     "OpenAIClient",
     "Prompt",

@@ -50,7 +50,8 @@ class LocalClient:
     dtype
         ``"auto"``: that of the weights.
     batch_size, batch_tokens
-        The most sequences, and padded tokens, computed at once.
+        The most sequences generated at once (scoring is bounded by tokens
+        alone), and the most padded tokens.
     provider
         Who answers, as part of the cache's key; by default the model's
         name, or for a folder the fingerprint of its files, with dtype and mode.

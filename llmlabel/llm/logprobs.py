@@ -110,8 +110,7 @@ def class_masses(
     >>> class_masses(steps, ["A", "AB", "B"], quoted=True)
     array([0.225, 0.45 , 0.1  ])
     """
-    escaped = any("\\u" in s.written for s in steps)
-    ends = [json.dumps(c, ensure_ascii=escaped)[1:] if quoted else c for c in classes]
+    ends = [_spellings(c, quoted=quoted) for c in classes]
     mass = np.zeros(len(classes))
     live, done, path = list(range(len(classes))), "", 1.0
     for step in steps:
@@ -131,18 +130,32 @@ def class_masses(
         if len(live) <= 1:
             break
     # The text has ended: of "A" and "AB" it was "A".
-    live = [c for c in live if ends[c] == done] or live
+    live = [c for c in live if done in ends[c]] or live
     mass[live] += path / max(1, len(live))
     return mass
 
 
-def _agreeing(ends: Sequence[str], live: Sequence[int], text: str, *, quoted: bool) -> list[int]:
-    """Return the values that this text begins or ends; where none, without regard to case."""
-    exact = [c for c in live if _agrees(ends[c], text, quoted=quoted)]
-    if exact or len({end.casefold() for end in ends}) < len(ends):
-        return exact
-    folded = text.casefold()
-    return [c for c in live if _agrees(ends[c].casefold(), folded, quoted=quoted)]
+def _spellings(name: str, *, quoted: bool) -> tuple[str, ...]:
+    """Return what may be written for a class, up to where its value ends; the likelier first."""
+    if not quoted:
+        return (name, name)
+    return tuple(json.dumps(name, ensure_ascii=escaped)[1:] for escaped in (False, True))
+
+
+def _agreeing(
+    ends: Sequence[Sequence[str]], live: Sequence[int], text: str, *, quoted: bool
+) -> list[int]:
+    """Return the values that this text begins or ends; if none, escaped; if none, in any case."""
+    plain, escaped = zip(*ends, strict=True)
+    folded = [e.casefold() for e in plain]
+    tiers = [(plain, text), (escaped, text)]
+    if len(set(folded)) == len(folded):
+        tiers.append((tuple(folded), text.casefold()))
+    for spelled, begun in tiers:
+        hit = [c for c in live if _agrees(spelled[c], begun, quoted=quoted)]
+        if hit:
+            return hit
+    return []
 
 
 def _agrees(end: str, text: str, *, quoted: bool) -> bool:

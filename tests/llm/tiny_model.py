@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 TEMPLATE = (
@@ -15,8 +17,14 @@ TEXTS = [
 ]
 
 
-def save_tiny_model(folder: Path, template: str | None = TEMPLATE) -> Path:
-    """Write a Llama of two layers with random weights and a byte-level BPE tokenizer."""
+def save_tiny_model(
+    folder: Path, template: str | None = TEMPLATE, says: Sequence[str] = ()
+) -> Path:
+    """Write a Llama of two layers and a byte-level BPE tokenizer.
+
+    Its weights are random; with `says`, they are set so that it answers everything with
+    these different texts, one after the other, and repeats the last for ever.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -37,6 +45,7 @@ def save_tiny_model(folder: Path, template: str | None = TEMPLATE) -> Path:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, pad_token="<|pad|>", eos_token="<|end|>"
     )
+    tokenizer.add_tokens(list(says))
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
@@ -53,5 +62,24 @@ def save_tiny_model(folder: Path, template: str | None = TEMPLATE) -> Path:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    if says:
+        chain = tokenizer.convert_tokens_to_ids(["<|assistant|>", *says, says[-1]])
+        _chained(model, chain)
+    model.save_pretrained(folder)
     return folder
+
+
+def _chained(model, chain: Sequence[int]) -> None:
+    """Make the next token follow from the last alone: nothing but embedding and head."""
+    import torch
+
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        embedding = model.model.embed_tokens.weight
+        embedding /= embedding.norm(dim=1, keepdim=True).clamp(min=1e-9)  # padding is 0
+        model.lm_head.weight.zero_()
+        for now, then in itertools.pairwise(chain):
+            model.lm_head.weight[then] += 2 * embedding[now]
