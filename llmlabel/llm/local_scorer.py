@@ -19,6 +19,8 @@ Ids = Sequence[int]
 FloatArray = npt.NDArray[np.float64]
 
 _LEAST_SHARED: Final = 8
+_MOST_LOGITS: Final = 1 << 27
+"""Of one batch: half a gigabyte."""
 _MISSED: Final = 32
 """A kept prefix is used although so many more tokens are shared: no second is computed."""
 
@@ -100,19 +102,21 @@ class Scorer:
 
     def _fits(self, prompts: Sequence[Ids], endings: Sequence[Ids], prefix: _Prefix | None) -> int:
         """Return how many of the prompts, sorted by length, make the next batch."""
-        if prefix is None:
-            each = len(endings)
-            tail, shared = each * max(map(len, endings)), 0
-        else:
-            each, shared = 1, len(prefix.ids)
-            tail = len(endings) * max(map(len, endings))
+        longest = max(map(len, endings))
         n = 0
         for prompt in prompts:
-            tokens = each * max(1, len(prompt) - shared) + tail
+            if prefix is None:
+                tokens = len(endings) * (len(prompt) + longest)
+            else:  # what is computed, and a part for the kept keys and values, which take room
+                own = len(prompt) - len(prefix.ids) + len(endings) * (longest - 1)
+                tokens = own + len(prefix.ids) // 8
             if n and (n + 1) * tokens > self._batch_tokens:
                 break
             n += 1
-        return n
+        per_row = (
+            len(endings) * (longest + 1) * int(self._model.config.get_text_config().vocab_size)
+        )
+        return max(1, min(n, _MOST_LOGITS // per_row))
 
     def _after(
         self, prefix: _Prefix, prompts: Sequence[Ids], endings: Sequence[Sequence[Ids]]
@@ -124,28 +128,43 @@ class Scorer:
         mask = torch.cat([known, mask], dim=1)
         logits = self._forward(ids, mask, cache, keep=1).logits[:, -1]
         first = torch.log_softmax(logits.float(), dim=-1)
-        k, longest = len(endings[0]), max(len(e) for row in endings for e in row)
         heads = torch.tensor([[e[0] for e in row] for row in endings], device=first.device)
         scores = first.gather(1, heads)
-        if longest > 1:
-            cache.batch_repeat_interleave(k)
-            scores = scores + self._rest(endings, mask.repeat_interleave(k, dim=0), cache)
+        if max(len(e) for row in endings for e in row) > 1:
+            scores = scores + self._rest(endings, mask, cache)
         return np.asarray(scores.double().cpu().numpy())
 
     def _rest(
         self, endings: Sequence[Sequence[Ids]], mask: torch.Tensor, cache: DynamicCache
     ) -> torch.Tensor:
-        """Return the sums over the tokens behind each ending's first, shape (n, k)."""
-        flat = [e for row in endings for e in row]
-        width = max(map(len, flat)) - 1
-        ids = torch.tensor([[*e, *[0] * (width + 1 - len(e))] for e in flat], device=mask.device)
-        there = torch.tensor([[1] * len(e) + [0] * (width + 1 - len(e)) for e in flat])
-        there = there.to(mask.device)
-        whole = torch.cat([mask, there[:, :-1]], dim=1)
-        logits = self._forward(ids[:, :-1], whole, cache, keep=width).logits
-        log_p = torch.log_softmax(logits.float(), dim=-1)
-        gained = log_p.gather(2, ids[:, 1:, None])[:, :, 0] * there[:, 1:]
-        return gained.sum(dim=1).view(len(endings), -1)
+        """Return the sums over the tokens behind each ending's first, shape (n, k).
+
+        A row's endings stand in one sequence behind its prompt, and each sees the
+        prompt and itself alone: the prompt's keys and values are there once.
+        """
+        n, k = len(endings), len(endings[0])
+        width = max(len(e) for row in endings for e in row) - 1
+        padded = [[[*e, *[0] * (width + 1 - len(e))] for e in row] for row in endings]
+        ids = torch.tensor(padded, device=mask.device)
+        lengths = torch.tensor([[len(e) for e in row] for row in endings], device=mask.device)
+        place = torch.arange(width, device=mask.device)
+        one = torch.ones((width, width), dtype=torch.long, device=mask.device).tril()
+        each = torch.eye(k, dtype=torch.long, device=mask.device)
+        own = torch.kron(each, one).bool().expand(n, -1, -1)
+        prompt = mask.bool()[:, None, :].expand(-1, k * width, -1)
+        seen = torch.cat([prompt, own], dim=2)[:, None]
+        dtype = self._model.dtype
+        hidden = torch.zeros(seen.shape, dtype=dtype, device=mask.device)
+        hidden.masked_fill_(~seen, torch.finfo(dtype).min)
+        logits = self._model(
+            input_ids=ids[:, :, :-1].reshape(n, -1),
+            attention_mask=hidden,
+            position_ids=mask.sum(dim=1, keepdim=True) + place.repeat(k),
+            use_cache=True,
+            **{self._cache_name: cache},
+        ).logits
+        gained = _log_p(logits.view(n, k, width, -1), ids[:, :, 1:])
+        return (gained * (place + 1 < lengths[:, :, None])).sum(dim=2)
 
     @torch.inference_mode()
     def plain(self, prompts: Sequence[Ids], endings: Sequence[Sequence[Ids]]) -> FloatArray:
@@ -156,8 +175,7 @@ class Scorer:
         longest = int(lengths.max())
         ids, mask = _left_padded(whole, device)
         logits = self._forward(ids, mask, None, keep=longest + 1).logits[:, -longest - 1 : -1]
-        log_p = torch.log_softmax(logits.float(), dim=-1)
-        gained = log_p.gather(2, ids[:, -longest:, None])[:, :, 0]
+        gained = _log_p(logits, ids[:, -longest:])
         behind = torch.arange(longest, 0, -1, device=device)  # tokens up to the end, its own too
         total = (gained * (behind <= lengths[:, None])).sum(dim=1)
         return np.asarray(total.view(len(prompts), -1).double().cpu().numpy())
@@ -200,6 +218,12 @@ class Scorer:
             logits_to_keep=keep,
             **({} if cache is None else {self._cache_name: cache}),
         )
+
+
+def _log_p(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Return the log-probability of each id; no second array of the vocabulary's width."""
+    chosen = logits.gather(-1, ids[..., None])[..., 0]
+    return chosen.float() - logits.float().logsumexp(dim=-1)
 
 
 def _expanded(prefix: _Prefix, n: int) -> DynamicCache:

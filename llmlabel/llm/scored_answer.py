@@ -63,9 +63,9 @@ class ScoredAnswer:
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """What may come next: each value of the field, with what stands behind it anyway."""
-        after = f", {self._key(self._at + 1)}" if self._at + 1 < len(self._fields) else "}"
-        return tuple(f"{value}{after}" for value in self._values())
+        """What may come next: each value of the field with the mark that ends it."""
+        mark = "}" if self._at + 1 == len(self._fields) else ","
+        return tuple(f"{value}{mark}" for value in self._values())
 
     @property
     def logprobs(self) -> tuple[Mapping[str, Any], ...]:

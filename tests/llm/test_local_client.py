@@ -62,7 +62,7 @@ def reference(model, request):
 
     chat = model._chat(request.messages)
     names = ["HAM", "SPAM", "UNSURE"]
-    endings = [f'{{"label": "{name}", "confidence": ' for name in names]
+    endings = [f'{{"label": "{name}",' for name in names]
     tails = [model._tokenizer(e)["input_ids"] for e in endings]
     head = model._tokenizer(chat)["input_ids"]
     out = []
