@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmlabel.llm.answers import InvalidAnswer, parse_answer
 from llmlabel.llm.cache import Cache
-from llmlabel.llm.complete import RequestPlan, complete_all, plan_requests
+from llmlabel.llm.complete import RequestPlan, complete_all, plan_requests, stream_all
 from llmlabel.llm.local_client import LocalClient
 from llmlabel.llm.prompts import Prompt, load_prompt, parse_prompt, row_text
 from llmlabel.llm.recorded import RecordedClient, write_recorded
@@ -35,6 +35,7 @@ __all__ = [
     "parse_prompt",
     "plan_requests",
     "row_text",
+    "stream_all",
     "write_recorded",
 ]
 

@@ -9,14 +9,14 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from llmlabel.errors import DataError
 from llmlabel.llm.types import Response
 
 __all__ = ["Cache"]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY,
@@ -24,6 +24,11 @@ CREATE TABLE IF NOT EXISTS answers (
     stored REAL NOT NULL,
     answer TEXT NOT NULL
 )
+"""
+_META: Final = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+_INSERT: Final = """
+INSERT OR IGNORE INTO answers (key, model, stored, answer)
+SELECT value ->> 0, value ->> 1, ?, value ->> 2 FROM json_each(?)
 """
 _BUSY_S: Final = 60.0
 _MANY: Final = 10_000
@@ -88,21 +93,31 @@ class Cache:
         now = time.time()
         rows = [
             # ASCII, since a model may write half of a surrogate pair.
-            (key, response.model, now, json.dumps(response.as_dict()))
+            (key, _printable(response.model), json.dumps(response.as_dict()))
             for key, response in answers.items()
             if response.finish_reason != "content_filter"
         ]
         if not rows:
             return
         with self._use() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+            # One statement: each step of several would wait for the interpreter's lock anew,
+            # 5 ms a time while the event loop is busy.
+            connection.execute(_INSERT, (now, json.dumps(rows)))
+
+    def meta(self, prefix: str = "") -> dict[str, Any]:
+        """Return what is remembered beside the answers under names that begin with `prefix`."""
+        if self._absent():
+            return {}
+        query = "SELECT name, value FROM meta WHERE substr(name, 1, ?) = ?"
+        with self._use() as connection:
+            found = connection.execute(query, (len(prefix), prefix)).fetchall()
+        return {name: json.loads(value) for name, value in found}
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
+        """Remember small plain values beside the answers, the last one by each name."""
+        rows = [(name, json.dumps(value)) for name, value in values.items()]
+        with self._use() as connection:
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def __len__(self) -> int:
         if self._absent():
@@ -150,6 +165,10 @@ class Cache:
                 raise DataError(f"the answer cache failed: {error}", file=self.path) from error
 
 
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(
@@ -173,6 +192,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version < _VERSION:
         connection.execute(_TABLE)
+        connection.execute(_META)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
 
 

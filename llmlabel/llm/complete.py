@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+import queue
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
-from llmlabel.errors import ClientError, ConfigError
+from llmlabel.errors import ConfigError
 from llmlabel.llm.cache import Cache
+from llmlabel.llm.engine import Engine, Result
 from llmlabel.llm.types import Client, Failure, Request, Response
 
-__all__ = ["OnResult", "RequestPlan", "complete_all", "plan_requests"]
+__all__ = ["OnResult", "RequestPlan", "complete_all", "plan_requests", "stream_all"]
+
+_DRAIN_S: Final = 10.0
+_ACKNOWLEDGE: Final = 64
 
 OnResult = Callable[[Request, "Response | Failure"], None]
 """Called once per request as its result comes, in no order, never at the same time twice."""
@@ -75,11 +81,13 @@ def complete_all(
     cache: Cache | None = None,
     max_in_flight: int = 64,
     on_result: OnResult | None = None,
+    drain_s: float = _DRAIN_S,
 ) -> list[Response | Failure]:
     """Ask all requests and return their results in the same order.
 
     Requests with the same question are one call. An answer is in the cache
     before anyone sees it. A row that fails is a `Failure` and stops nothing.
+    An answer outside its schema is asked once more, with what is wrong with it.
 
     Parameters
     ----------
@@ -90,15 +98,19 @@ def complete_all(
     cache
         Where answers are looked for and kept.
     max_in_flight
-        Calls at the same time; one whose answer is not yet committed counts.
+        Calls at the same time; one whose answer is not yet committed counts. So
+        after ``kill -9`` a rerun repeats at most this many.
     on_result
         Told of each result as it comes.
+    drain_s
+        Where an error ends the run: seconds that calls in flight are waited
+        for, since they are paid. Their answers are kept.
 
     Raises
     ------
     ClientError
-        A fatal one (a bad key, an unknown model): the run ends at once, and
-        every answer that had come is in the cache.
+        A fatal one (a bad key, an unknown model, a dead server): no further
+        call begins, and every answer that came is in the cache.
 
     Notes
     -----
@@ -118,139 +130,150 @@ def complete_all(
     >>> complete_all([ask], Echo())[0].text
     'HI'
     """
-    if max_in_flight < 1:
-        raise ConfigError(f"max_in_flight: expected at least 1, got {max_in_flight}")
     asked = list(requests)
-    by_row = getattr(client, "answers_by_row", False)
-    board = _Board(asked, client.provider, by_row=by_row, on_result=on_result)
-    keeper = _Keeper(None if by_row else cache, board)
-    _run(lambda: _complete(client, board, keeper, max_in_flight))
-    return board.results()
+    results: list[Result | None] = [None] * len(asked)
+
+    def deliver(index: int, request: Request, result: Result) -> None:
+        results[index] = result
+        if on_result is not None:
+            on_result(request, result)
+
+    _check(max_in_flight)
+    engine = Engine(asked, client, cache, deliver, max_in_flight=max_in_flight, drain_s=drain_s)
+    _run(engine.run)
+    done = [r for r in results if r is not None]
+    assert len(done) == len(asked)
+    return done
 
 
-class _Board:
-    """Which rows wait for which question, and what has come for them."""
+def stream_all(
+    requests: Iterable[Request],
+    client: Client,
+    *,
+    cache: Cache | None = None,
+    max_in_flight: int = 64,
+    ordered: bool = True,
+    look_ahead: int = 4096,
+    drain_s: float = _DRAIN_S,
+) -> Iterator[tuple[Request, Response | Failure]]:
+    """Yield each request with its result, without ever holding all of them.
+
+    As `complete_all`, for any number of rows: at most `look_ahead` requests are
+    read beyond the last result that was taken. Without a cache, requests with
+    the same question are one call only within that distance.
+
+    Parameters
+    ----------
+    requests
+        What to ask; may be a generator. It is read in another thread.
+    client, cache, max_in_flight, drain_s
+        As of `complete_all`. The calls in flight are waited for also where the
+        iterator is closed early.
+    ordered
+        Whether results come in the order of the requests, else as they come.
+    look_ahead
+        The most requests between reading one and its result being taken. With
+        `ordered`, a slow row holds up the reading of new ones only beyond that.
+
+    Raises
+    ------
+    ClientError
+        As `complete_all` does, after all results that came before it.
+
+    Examples
+    --------
+    >>> class Echo:
+    ...     provider = "echo"
+    ...     async def complete(self, request):
+    ...         return Response(request.messages[-1]["content"].upper(), "echo")
+    ...     async def __aenter__(self):
+    ...         return self
+    ...     async def __aexit__(self, *exc_info):
+    ...         pass
+    >>> asked = (Request(c, "m", [{"role": "user", "content": c}]) for c in "abc")
+    >>> [result.text for _, result in stream_all(asked, Echo())]
+    ['A', 'B', 'C']
+    """
+    _check(max_in_flight)
+    if look_ahead < 1:
+        raise ConfigError(f"look_ahead: expected at least 1, got {look_ahead}")
+    return _Stream(
+        lambda deliver: Engine(
+            requests,
+            client,
+            cache,
+            deliver,
+            max_in_flight=max_in_flight,
+            drain_s=drain_s,
+            look_ahead=look_ahead,
+        ),
+        ordered=ordered,
+    ).results()
+
+
+_Item = tuple[int, Request, Result]
+
+
+class _Stream:
+    """An engine in a thread of its own, and the way of its results out of it."""
 
     def __init__(
-        self,
-        requests: Sequence[Request],
-        provider: str,
-        *,
-        by_row: bool,
-        on_result: OnResult | None,
+        self, make: Callable[[Callable[[int, Request, Result], None]], Engine], *, ordered: bool
     ) -> None:
-        self._requests = requests
-        self._results: list[Response | Failure | None] = [None] * len(requests)
-        self._on_result = on_result
-        self._waiting: dict[str, list[int]] = {}
-        for i, request in enumerate(requests):
-            key = str(i) if by_row else request.key(provider)
-            self._waiting.setdefault(key, []).append(i)
+        self._out: queue.SimpleQueue[_Item | BaseException | None] = queue.SimpleQueue()
+        self._engine = make(lambda *item: self._out.put(item))
+        self._ordered = ordered
+        self._taken = 0
+        self._thread = threading.Thread(target=self._work, name="llmlabel-stream", daemon=True)
 
-    @property
-    def keys(self) -> list[str]:
-        return list(self._waiting)
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._engine.run())
+        except BaseException as error:  # raised where the results are taken
+            self._out.put(error)
+        else:
+            self._out.put(None)
 
-    def request(self, key: str) -> Request:
-        return self._requests[self._waiting[key][0]]
+    def results(self) -> Iterator[tuple[Request, Result]]:
+        self._thread.start()
+        early: dict[int, _Item] = {}
+        at = 0
+        try:
+            while (item := self._next()) is not None:
+                if not self._ordered:
+                    yield self._take(item)
+                    continue
+                early[item[0]] = item
+                while at in early:
+                    yield self._take(early.pop(at))
+                    at += 1
+        finally:
+            self._engine.close()
+            self._thread.join()
 
-    def post(self, key: str, result: Response | Failure) -> None:
-        """Hand a result on to every row that waits for it; only the first paid for it."""
-        for nth, i in enumerate(self._waiting[key]):
-            own = result
-            if isinstance(own, Failure):
-                own = replace(own, custom_id=self._requests[i].custom_id)
-            elif nth:
-                own = replace(own, cached=True)
-            self._results[i] = own
-            if self._on_result is not None:
-                self._on_result(self._requests[i], own)
+    def _next(self) -> _Item | None:
+        if self._out.empty():
+            self._acknowledge()
+        item = self._out.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
 
-    def results(self) -> list[Response | Failure]:
-        done = [r for r in self._results if r is not None]
-        assert len(done) == len(self._requests)
-        return done
+    def _take(self, item: _Item) -> tuple[Request, Result]:
+        self._taken += 1
+        if self._taken >= _ACKNOWLEDGE:
+            self._acknowledge()
+        return item[1], item[2]
 
-
-class _Keeper:
-    """Commits answers in groups: while one group is written, the next gathers."""
-
-    def __init__(self, cache: Cache | None, board: _Board) -> None:
-        self._cache = cache
-        self._board = board
-        self._pending: dict[str, Response] = {}
-        self._lock = asyncio.Lock()
-
-    async def find(self) -> set[str]:
-        """Post what the cache knows; return its keys."""
-        if self._cache is None:
-            return set()
-        known = await asyncio.to_thread(self._cache.get_many, self._board.keys)
-        for key, response in known.items():
-            self._board.post(key, response)
-        return set(known)
-
-    async def keep(self, key: str, result: Response | Failure) -> None:
-        """Return when the result is committed and posted."""
-        if self._cache is None or isinstance(result, Failure):
-            self._board.post(key, result)
-            return
-        self._pending[key] = result
-        async with self._lock:
-            group, self._pending = self._pending, {}
-            if not group:  # another's commit has taken ours along
-                return
-            try:
-                await asyncio.to_thread(self._commit, group)
-            except BaseException:  # cancelled perhaps before the thread had begun
-                self._pending = {**group, **self._pending}
-                raise
-            for committed, response in group.items():
-                self._board.post(committed, response)
-
-    def flush(self) -> None:
-        """Commit what is left when a run ends early; what is there already stays."""
-        self._commit(self._pending)
-
-    def _commit(self, group: Mapping[str, Response]) -> None:
-        if self._cache is not None:
-            self._cache.put_many(group)
+    def _acknowledge(self) -> None:
+        if self._taken:
+            self._engine.acknowledge(self._taken)
+            self._taken = 0
 
 
-async def _complete(client: Client, board: _Board, keeper: _Keeper, max_in_flight: int) -> None:
-    known = await keeper.find()
-    to_ask = [key for key in board.keys if key not in known]
-    if not to_ask:
-        return
-    shared = iter(to_ask)  # each worker takes the next, so a slow one holds up none
-    first: BaseException | None = None
-    try:
-        async with client, asyncio.TaskGroup() as group:
-            for _ in range(min(max_in_flight, len(to_ask))):
-                group.create_task(_work(shared, client, board, keeper))
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    finally:
-        keeper.flush()
-    if first is not None:  # raised here, so that its own cause and context stay
-        raise first
-
-
-async def _work(keys: Iterator[str], client: Client, board: _Board, keeper: _Keeper) -> None:
-    for key in keys:
-        await keeper.keep(key, await _ask(board.request(key), client))
-
-
-async def _ask(request: Request, client: Client) -> Response | Failure:
-    try:
-        return await client.complete(request)
-    except ClientError as error:
-        if error.fatal:
-            raise
-        return Failure(request.custom_id, error.message, error.status, error.retryable)
-    except Exception as error:  # a bug, ours or a plug-in's: shown whole, with the row
-        error.add_note(f"while asking about row {request.custom_id!r}")
-        raise
+def _check(max_in_flight: int) -> None:
+    if max_in_flight < 1:
+        raise ConfigError(f"max_in_flight: expected at least 1, got {max_in_flight}")
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

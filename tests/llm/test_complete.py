@@ -182,7 +182,7 @@ def test_a_fatal_error_ends_the_run_at_once_and_keeps_what_came(cache):
     asked = questions([*map(str, range(20)), "slow", "fatal", *map(str, range(20, 40)), *["z"] * 5])
     started = time.perf_counter()
     with pytest.raises(ClientError, match="bad key") as caught:
-        complete_all(asked, client, cache=cache, max_in_flight=3)
+        complete_all(asked, client, cache=cache, max_in_flight=3, drain_s=0.2)
     assert caught.value is fatal
     assert time.perf_counter() - started < 5
     assert client.in_flight == 0 and client.open == 0
