@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -172,10 +172,10 @@ class Engine:
         await asyncio.wait(tasks, timeout=self._drain_s)
 
     async def _feed(self) -> None:
-        place = itertools.count()
-        while chunk := list(itertools.islice(self._source, self._chunk)):
+        numbered = enumerate(self._source)
+        while chunk := list(itertools.islice(numbered, self._chunk)):
             await self._has_room(len(chunk))
-            for question in await self._unanswered(zip(place, chunk, strict=False)):
+            for question in await self._unanswered(chunk):
                 await self._questions.put(question)
         await self._questions.put(None)
 
@@ -187,7 +187,7 @@ class Engine:
             await self._room.wait()
         self._unacknowledged += count
 
-    async def _unanswered(self, rows: Iterator[tuple[int, Request]]) -> list[_Question]:
+    async def _unanswered(self, rows: list[tuple[int, Request]]) -> list[_Question]:
         """Sort rows by question; return those that neither cache nor run has an answer to."""
         provider = self._client.provider
         new: dict[str, _Question] = {}

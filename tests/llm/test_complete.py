@@ -123,6 +123,13 @@ def test_as_many_are_in_flight_as_allowed(server):
     assert server.stats()["most_in_flight"] == 16
 
 
+def test_many_rows_keep_their_places(cache):
+    texts = [str(i) for i in range(1500)]
+    for _ in range(2):  # asked, then from the cache
+        results = complete_all(questions(texts), Local(), cache=cache)
+        assert texts_of(results) == texts
+
+
 def test_at_least_one_in_flight():
     with pytest.raises(ConfigError, match="max_in_flight: expected at least 1, got 0"):
         complete_all([], Local(), max_in_flight=0)
