@@ -97,17 +97,18 @@ def bodies(rows: int) -> list[dict[str, Any]]:
     """Return the JSON that is posted, as ours makes it."""
     from llmlabel.llm.structured import with_schema
 
-    return [{"model": "m", **with_schema(r, "json_schema"), **r.params} for r in rendered(rows)]
+    asked = rendered(rows)
+    return [{"model": "m", **with_schema(r, "json_schema"), **r.params} for r in asked]
 
 
-def rendered(rows: int) -> list[Any]:
+def rendered(rows: int) -> Iterator[Any]:
     """Render the prompt for each text."""
     from llmlabel.llm import parse_prompt
     from llmlabel.schema import Task
 
     task = Task("spam", {"HAM": "a real remark", "SPAM": "promotion"})
     prompt = parse_prompt(PROMPT, file="bench.md")
-    return [prompt.request(task, {}, t, f"row-{i}", "m") for i, t in enumerate(texts(rows))]
+    return (prompt.request(task, {}, t, f"row-{i}", "m") for i, t in enumerate(texts(rows)))
 
 
 def run_ours(url: str, rows: int, in_flight: int, cache_file: str) -> dict[str, Any]:
@@ -118,12 +119,19 @@ def run_ours(url: str, rows: int, in_flight: int, cache_file: str) -> dict[str, 
         import llmlabel.llm.transport  # noqa: F401 - the others' imports do not count either
 
     client = OpenAIClient("m", f"{url}/v1", "LLMLABEL_BENCH_KEY", provider="bench")
+    list(rendered(1))  # imports Jinja
     started = time.perf_counter()
-    requests = rendered(rows)
+    asked: list[Any] = []
+
+    def read() -> Iterator[Any]:
+        for request in rendered(rows):
+            asked.append(request)
+            yield request
+
     with Cache(cache_file) as cache:
-        results = complete_all(requests, client, cache=cache, max_in_flight=in_flight)
+        results = complete_all(read(), client, cache=cache, max_in_flight=in_flight)
     lost = 0
-    for request, result in zip(requests, results, strict=True):
+    for request, result in zip(asked, results, strict=True):
         valid = isinstance(result, Response) and isinstance(
             parse_answer(result.text, request.schema or {}), dict
         )

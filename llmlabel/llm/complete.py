@@ -92,7 +92,8 @@ def complete_all(
     Parameters
     ----------
     requests
-        What to ask.
+        What to ask. A generator is read while the first answers are under way, so
+        that rendering prompts costs no time.
     client
         Whom to ask.
     cache
@@ -130,8 +131,7 @@ def complete_all(
     >>> complete_all([ask], Echo())[0].text
     'HI'
     """
-    asked = list(requests)
-    results: list[Result | None] = [None] * len(asked)
+    results: dict[int, Result] = {}
 
     def deliver(index: int, request: Request, result: Result) -> None:
         results[index] = result
@@ -139,11 +139,9 @@ def complete_all(
             on_result(request, result)
 
     _check(max_in_flight)
-    engine = Engine(asked, client, cache, deliver, max_in_flight=max_in_flight, drain_s=drain_s)
+    engine = Engine(requests, client, cache, deliver, max_in_flight=max_in_flight, drain_s=drain_s)
     _run(engine.run)
-    done = [r for r in results if r is not None]
-    assert len(done) == len(asked)
-    return done
+    return [results[place] for place in range(len(results))]
 
 
 def stream_all(

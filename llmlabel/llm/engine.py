@@ -21,7 +21,7 @@ Result = Response | Failure
 Deliver = Callable[[int, Request, Result], None]
 """Told of each result: the request's place among all, the request, the result."""
 
-_CHUNK: Final = 256
+_CHUNK: Final = 128
 
 
 class _ClosedError(Exception):
