@@ -152,6 +152,12 @@ def serving(script: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def serve_script() -> Callable[[str], contextlib.AbstractContextManager[Server]]:
+    """Return what runs a server of tests/servers by its file's name."""
+    return serving
+
+
+@pytest.fixture(scope="session")
 def running_server() -> Iterator[Server]:
     with serving("openai_server.py") as server:
         yield server

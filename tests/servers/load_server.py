@@ -28,7 +28,7 @@ invalid
 dead
     Whether every connection is reset.
 
-``GET /stats``: calls, answered, in_flight, most_in_flight, refused (by status), and how often
+``GET /stats``: calls, answered, in_flight, most_in_flight, refused (by status), last_path, and how often
 each last message was asked (by_text) and answered (answered_by_text).
 """
 
@@ -57,6 +57,7 @@ class State:
         self.refused: collections.Counter[str] = collections.Counter()
         self.by_text: collections.Counter[str] = collections.Counter()
         self.answered_by_text: collections.Counter[str] = collections.Counter()
+        self.last_path = ""
         self.window_at = time.monotonic()
         self.requests = self.tokens = 0
 
@@ -163,30 +164,30 @@ class Server(asyncio.Protocol):
             body = self.buffer[end + 4 : end + 4 + length]
             path = self.buffer[: self.buffer.find(b"\r\n")].split()[1]
             self.buffer = self.buffer[end + 4 + length :]
-            self.route(path.decode().partition("?")[0], body)
+            self.route(path.decode(), body)
 
     def route(self, path: str, body: bytes) -> None:
         global STATE
-        if path.endswith("/chat/completions"):
-            self.chat(json.loads(body), path)
+        if path.partition("?")[0].endswith("/chat/completions"):
+            STATE.last_path = path
+            self.chat(json.loads(body))
         elif path == "/configure":
             STATE = State(json.loads(body))
             self.send(200, b"{}")
         elif path == "/stats":
-            names = ("calls", "answered", "in_flight", "most_in_flight", "refused")
+            names = ("calls", "answered", "in_flight", "most_in_flight", "refused", "last_path")
             counted = {name: getattr(STATE, name) for name in names}
             texts = {"by_text": STATE.by_text, "answered_by_text": STATE.answered_by_text}
             self.send(200, json.dumps({**counted, **texts}).encode())
         else:
             self.send(404, error("no such page"))
 
-    def chat(self, payload: dict, path: str) -> None:
+    def chat(self, payload: dict) -> None:
         state = STATE
         text = payload["messages"][min(1, len(payload["messages"]) - 1)]["content"]
         text = text.partition("\n\nAnswer with one JSON")[0]
         state.calls += 1
         state.by_text[text] += 1
-        state.last_path = path
         state.in_flight += 1
         state.most_in_flight = max(state.most_in_flight, state.in_flight)
         if state.config.get("dead"):
