@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -107,7 +109,8 @@ class Engine:
         await self._exchange_modes()
         try:
             async with self._client:
-                await self._ask_all()
+                with _no_garbage_of_others():
+                    await self._ask_all()
         except _ClosedError:
             return
         finally:
@@ -256,6 +259,23 @@ class Engine:
         elif not first and not result.cached:  # only the first paid for it
             result = replace(result, cached=True)
         self._deliver(place, request, result)
+
+
+@contextmanager
+def _no_garbage_of_others() -> Iterator[None]:
+    """Keep the collector from looking through all that was there before, again and again.
+
+    Thousands of small objects per second make it run often, and imported packages
+    alone are some 100,000 objects: 15 % of a run's time at 512 in flight.
+    """
+    ours = gc.get_freeze_count() == 0
+    if ours:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if ours:
+            gc.unfreeze()
 
 
 def _sum(one: Usage | None, two: Usage | None) -> Usage | None:
