@@ -291,6 +291,8 @@ def kills(server: Server, folder: Path, rows: int = 600, in_flight: int = 64) ->
         repeated.append(sum(n - 1 for n in server.stats()["by_text"].values()))
     return {
         "repeated_after_kill": max(repeated),
+        # The bound on calls whose answers are not committed. The server counts fewer: to it
+        # an answer that lies in a socket, or is being written to the cache, is given.
         "in_flight_at_kill": in_flight,
         "repeated_each": repeated,
         "server_in_flight_each": at_kill,
