@@ -23,7 +23,9 @@ def render(text: str) -> str:
     """Return the page with every table made anew from its results."""
     for file in sorted(RESULTS.glob("*.json")):
         name, found = file.stem, read_json(file)
-        table = _quality(found["test"]) if "test" in found else _figures(found["figures"])
+        table = (
+            _quality(found["test"]) if "test" in found else _figures(found.get("figures", found))
+        )
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = marked.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)  # type: ignore[misc]
     return text
@@ -40,7 +42,8 @@ def _quality(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _figures(found: Mapping[str, Any]) -> str:
-    lines = [f"| {name} | {_number(value)} |" for name, value in found.items()]
+    plain = {k: v for k, v in found.items() if not isinstance(v, list | dict)}
+    lines = [f"| {name} | {_number(value)} |" for name, value in plain.items()]
     return "\n".join(["| figure | value |\n|---|---:|", *lines])
 
 
@@ -49,8 +52,6 @@ def _interval(found: Mapping[str, float]) -> str:
 
 
 def _number(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_number(v)}" for k, v in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
