@@ -160,6 +160,60 @@ def init(
     init_command(recipe, folder)
 
 
+cache_app = typer.Typer(
+    no_args_is_help=True, help="Look after the answers that were paid for, which all runs share."
+)
+app.add_typer(cache_app, name="cache")
+
+
+@cache_app.command("stats", epilog="Example: llmlabel cache stats")
+def cache_stats(as_json: JsonOption = False) -> None:
+    """Show how many answers there are, of which models, and how large the file is."""
+    from llmlabel.cli.caching import stats_command
+
+    stats_command(as_json=as_json)
+
+
+@cache_app.command("export", epilog="Example: llmlabel cache export answers.jsonl")
+def cache_export(
+    target: Annotated[Path, typer.Argument(help="The JSONL file to write.")],
+    model: Annotated[str | None, typer.Option(help="Answers of one model only.")] = None,
+) -> None:
+    """Write the answers as JSON Lines."""
+    from llmlabel.cli.caching import export_command
+
+    export_command(target, model)
+
+
+@cache_app.command(
+    "import", epilog="Example: llmlabel cache import output.jsonl --requests requests.jsonl"
+)
+def cache_import(
+    source: Annotated[Path, typer.Argument(help="An export, or an OpenAI Batch output file.")],
+    requests: Annotated[
+        Path | None, typer.Option(help="The batch's request file: SOURCE is a batch's output.")
+    ] = None,
+    provider: Annotated[
+        str, typer.Option(help="Who answered the batch: host and port of the server.")
+    ] = "api.openai.com",
+) -> None:
+    """Take answers in that were paid for elsewhere."""
+    from llmlabel.cli.caching import import_command
+
+    import_command(source, requests, provider)
+
+
+@cache_app.command("prune", epilog="Example: llmlabel cache prune --older-than 90")
+def cache_prune(
+    older_than: Annotated[float | None, typer.Option(help="Days.")] = None,
+    model: Annotated[str | None, typer.Option(help="Answers of one model only.")] = None,
+) -> None:
+    """Forget old answers, or those of one model."""
+    from llmlabel.cli.caching import prune_command
+
+    prune_command(older_than, model)
+
+
 @app.command(epilog="Example: llmlabel schema > recipe.schema.json")
 def schema() -> None:
     """Print the JSON Schema (draft 7) of recipe files, for editors."""

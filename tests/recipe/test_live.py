@@ -245,3 +245,23 @@ def test_another_server_is_another_question(live, server, batches, tmp_path):
     run(live(), tmp_path / "out")
     planned = plan(live(batches.base_url), tmp_path / "out")
     assert [s.done for s in planned if s.name == "ask-judge"] == [False]
+
+
+def test_cache_commands_carry_paid_answers_elsewhere(live, server, tmp_path, monkeypatch):
+    def llmlabel(*arguments: object) -> str:
+        command = [sys.executable, "-m", "llmlabel", "cache", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert llmlabel("stats").strip() == "no answers yet"
+    run(live(), tmp_path / "out", until="ask")
+    assert "gpt-4o-mini-2026" in llmlabel("stats")
+    assert llmlabel("export", tmp_path / "paid.jsonl").startswith("60 answers")
+    monkeypatch.setenv("LLMLABEL_CACHE", str(tmp_path / "elsewhere"))
+    assert llmlabel("import", tmp_path / "paid.jsonl").startswith("60 answers added")
+    calls = server.stats()["calls"]
+    run(live(), tmp_path / "again", until="ask")
+    assert server.stats()["calls"] == calls
+    assert llmlabel("prune", "--model", "gpt-4o-mini-2026").startswith("60 answers forgotten")
+    assert '"answers": 0' in llmlabel("stats", "--json") or '"models": []' in llmlabel(
+        "stats", "--json"
+    )
