@@ -58,7 +58,7 @@ def plan_command(name: str, out: Path | None, config: Path | None, *, as_json: b
                 "step": s.name,
                 "done": s.done,
                 "cost": asdict(s.cost) if s.cost else None,
-                "recorded": s.recorded,
+                "free": s.free,
             }
             for s in steps
         ]
@@ -68,7 +68,7 @@ def plan_command(name: str, out: Path | None, config: Path | None, *, as_json: b
     columns = ["step", "state", "LLM calls", "cached", "to ask", "tokens in", "tokens out", "US $"]
     table(f"Plan for {recipe.name}", columns, rows, left=["step", "state"])
     for s in steps:
-        for warning in s.cost.warnings if s.cost and not s.recorded else ():
+        for warning in s.cost.warnings if s.cost and not s.free else ():
             console.print(f"[yellow]warning:[/yellow] {s.name}: {warning}", highlight=False)
 
 
@@ -76,8 +76,8 @@ def _cost_cells(step: PlannedStep) -> list[str]:
     cost = step.cost
     if cost is None:
         return [""] * 6
-    if step.recorded:
-        return [str(cost.total), "", f"{cost.calls} (recorded)", "", "", "0"]
+    if step.free:
+        return [str(cost.total), str(cost.cached), f"{cost.calls} ({step.free})", "", "", "0"]
     return [
         str(cost.total),
         str(cost.cached),

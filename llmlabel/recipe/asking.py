@@ -18,6 +18,7 @@ from llmlabel.llm import (
     Cache,
     Client,
     Failure,
+    LocalClient,
     OpenAIClient,
     Prompt,
     RecordedClient,
@@ -32,7 +33,7 @@ from llmlabel.llm.budget import Budget, Budgeted, plan_bound
 from llmlabel.llm.costs import plan_cost
 from llmlabel.llm.packing import Ask, complete_packed, pack
 from llmlabel.llm.prices import PriceTable, load_prices
-from llmlabel.recipe.config import AskStep, BudgetConfig, OpenAIConfig, RecordedConfig
+from llmlabel.recipe.config import AskStep, BudgetConfig, LocalConfig, OpenAIConfig, RecordedConfig
 from llmlabel.recipe.few_shot import choose_examples
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.surety import confidence_field, values_of
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
+LOCAL_IN_FLIGHT = 256  # rows from which a local model forms batches of like length
 
 
 def step_prompt(config: AskStep, recipe: Recipe) -> Prompt:
@@ -95,6 +97,10 @@ def make_client(config: AskStep, recipe: Recipe) -> tuple[Client, int]:
     spec = config.client
     if isinstance(spec, RecordedConfig):
         return RecordedClient(recipe.resolve(spec.answers)), 64
+    if isinstance(spec, LocalConfig):
+        beside = recipe.resolve(spec.model)
+        name = str(beside) if beside.is_dir() else spec.model
+        return LocalClient(name, mode=spec.mode, device=spec.device), LOCAL_IN_FLIGHT
     found = _endpoint(spec, recipe)
     client = OpenAIClient(base_url=found["base_url"], api_key_env=found["api_key_env"])
     return client, found["max_in_flight"]

@@ -54,6 +54,17 @@ class OpenAIConfig(Strict):
     max_in_flight: int = Field(64, ge=1)
 
 
+class LocalConfig(Strict):
+    """A model of transformers on this machine: no server, no key."""
+
+    use: Literal["local"]
+    model: str = Field(description="a name on the hub, or a folder")
+    mode: Literal["score", "generate"] = Field(
+        "score", description="score: read the choices' probabilities off instead of generating"
+    )
+    device: str = "auto"
+
+
 class BudgetConfig(Strict):
     """A cap that no call passes; calls in flight count."""
 
@@ -96,7 +107,7 @@ class AskStep(Strict):
 
     step: Literal["ask"]
     prompt: str = Field(description="a prompt file, or the name of a shipped prompt")
-    client: Annotated[RecordedConfig | OpenAIConfig, Field(discriminator="use")]
+    client: Annotated[RecordedConfig | OpenAIConfig | LocalConfig, Field(discriminator="use")]
     rows: dict[Split, int | Literal["all"]] = Field(
         {"train": "all"}, description="how many rows of each split, drawn with the recipe's seed"
     )
@@ -113,7 +124,7 @@ class AskStep(Strict):
         if self.confidence is not None and self.rows_per_request > 1:
             raise ValueError("confidence and rows_per_request above 1 do not go together")
         if self.budget is not None and not isinstance(self.client, OpenAIConfig):
-            raise ValueError("budget: recorded answers cost nothing")
+            raise ValueError("budget: recorded and local answers cost nothing")
         return self
 
     @property

@@ -17,7 +17,7 @@ from llmlabel.errors import UnknownNameError
 from llmlabel.io import fingerprint, read_table
 from llmlabel.io.runs import RunFolder, StepFolder
 from llmlabel.lf import apply, require_columns
-from llmlabel.llm import RecordedClient
+from llmlabel.llm import LocalClient, RecordedClient
 from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep
@@ -44,15 +44,15 @@ class PlannedStep:
         Whether it has run already.
     cost
         For ``ask`` steps that have not run: calls, tokens and dollars, with ranges.
-    recorded
-        Whether the calls are answered from a recording, at no cost.
+    free
+        Why the calls cost nothing: ``recorded`` or ``local``; empty where they do.
     """
 
     name: str
     folder: Path
     done: bool
     cost: CostPlan | None = None
-    recorded: bool = False
+    free: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,12 +210,12 @@ def plan(recipe: Recipe, out: str | Path | None = None) -> list[PlannedStep]:
     planned = []
     tables: dict[str, pa.Table] = {}
     for step in _steps(recipe, folder):
-        cost, recorded = None, False
+        cost, free = None, ""
         if isinstance(step.config, AskStep) and not step.folder.done:
             tables = tables or _tables(recipe, step.inputs["load"])
-            cost, recorded = _plan_cost(step.config, recipe, tables)
+            cost, free = _plan_cost(step.config, recipe, tables)
         planned.append(
-            PlannedStep(step.folder.name, step.folder.path, step.folder.done, cost, recorded)
+            PlannedStep(step.folder.name, step.folder.path, step.folder.done, cost, free)
         )
     return planned
 
@@ -234,7 +234,7 @@ def _tables(recipe: Recipe, load: StepFolder) -> dict[str, pa.Table]:
 
 def _plan_cost(
     config: AskStep, recipe: Recipe, tables: Mapping[str, pa.Table]
-) -> tuple[CostPlan, bool]:
+) -> tuple[CostPlan, str]:
     asked = [request for _, request in make_requests(config, recipe, tables)]
     client, _ = make_client(config, recipe)
     with answers_cache() as cache:
@@ -246,7 +246,7 @@ def _plan_cost(
             batch=config.mode == "batch",
             seed=recipe.config.seed,
         )
-    return cost, isinstance(client, RecordedClient)
+    return cost, {RecordedClient: "recorded", LocalClient: "local"}.get(type(client), "")
 
 
 def _steps(recipe: Recipe, folder: RunFolder) -> list[_Step]:

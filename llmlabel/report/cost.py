@@ -49,16 +49,18 @@ def llm_costs(results: Results) -> list[dict[str, str]]:
 
 def _prompt_row(prompt: str, facts: Any) -> dict[str, str]:
     asked = sum(facts["asked"].values())
-    recorded = facts["recorded"]
+    free = "usd" not in facts  # recorded, or a model of one's own
     cached = facts.get("cached", 0)
     tokens = f"{facts.get('prompt_tokens', 0):,} + {facts.get('completion_tokens', 0):,}"
     return {
         "name": prompt,
         "asked": f"{asked:,}",
-        "paid": "0 (recorded)" if recorded else f"{asked - cached - facts['failed']:,}",
-        "cached": "" if recorded else f"{cached:,}",
-        "tokens": "" if recorded else tokens,
-        "usd": "" if recorded else _usd(facts.get("usd")),
+        "paid": ("0 (recorded)" if facts["recorded"] else "0 (local)")
+        if free
+        else f"{asked - cached - facts['failed']:,}",
+        "cached": "" if free else f"{cached:,}",
+        "tokens": "" if free else tokens,
+        "usd": "" if free else _usd(facts.get("usd")),
         "votes": "",
         "per_vote": "",
     }

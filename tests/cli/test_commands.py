@@ -72,7 +72,7 @@ def test_plan_counts_llm_calls(tmp_path):
     planned = llmlabel("plan", "support-tickets", "--json", cwd=tmp_path)
     steps = json.loads(planned.stdout)["steps"]
     ask = next(s for s in steps if s["step"] == "ask-support-tickets")
-    assert ask["recorded"] is True
+    assert ask["free"] == "recorded"
     assert ask["cost"]["total"] == 778
 
 

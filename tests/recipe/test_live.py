@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -265,3 +266,19 @@ def test_cache_commands_carry_paid_answers_elsewhere(live, server, tmp_path, mon
     assert '"answers": 0' in llmlabel("stats", "--json") or '"models": []' in llmlabel(
         "stats", "--json"
     )
+
+
+def test_a_local_model_scores_the_classes(live, tmp_path, monkeypatch):
+    pytest.importorskip("transformers", reason="needs transformers (llmlabel[local])")
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "llm"))
+    from tiny_model import save_tiny_model
+
+    model = save_tiny_model(tmp_path / "model")
+    recipe = live(client={"use": "local", "model": str(model)})
+    planned = next(s for s in plan(recipe, tmp_path / "out") if s.cost is not None)
+    assert (planned.cost.calls, planned.free) == (60, "local")
+    out = run(recipe, tmp_path / "out", until="aggregate")
+    assert set(answers(out)["status"].to_pylist()) == {"ok"}
+    assert "0 (local)" in build(out)
+    assert run(recipe, tmp_path / "again", until="ask") != out
+    assert all(answers(tmp_path / "again")["cached"].to_pylist())

@@ -20,7 +20,7 @@ from llmlabel.recipe.asking import (
     price_table,
     step_prompt,
 )
-from llmlabel.recipe.config import AskStep, RecordedConfig
+from llmlabel.recipe.config import AskStep, OpenAIConfig, RecordedConfig
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 from llmlabel.recipe.surety import judged
@@ -118,7 +118,7 @@ def _facts(table: pa.Table, config: AskStep, recipe: Recipe) -> dict[str, Any]:
     for name, state in (("first_failure", "failed"), ("first_invalid", "invalid")):
         if state in status:
             facts[name] = table["reason"][status.index(state)].as_py()
-    if not facts["recorded"]:
+    if isinstance(config.client, OpenAIConfig):
         used = usage_summary(table, price_table(recipe), batch=config.mode == "batch")
         facts |= {
             "cached": sum(table["cached"].to_pylist()),
