@@ -90,8 +90,12 @@ class ConfidenceConfig(Strict):
     """
 
     of: str = Field(description="the answer field")
-    by: Literal["logprobs", "samples"] = "logprobs"
+    by: Literal["logprobs", "samples", "stated"] = "logprobs"
     samples: int = Field(5, ge=2, description="answers per row, with by: samples")
+    stated: str = Field("confidence", description="the field that states it, with by: stated")
+    calibrate: str | None = Field(
+        None, description="rows with a known answer: columns id and the field's name"
+    )
 
 
 class EmbedStep(Strict):
@@ -121,8 +125,9 @@ class AskStep(Strict):
 
     @model_validator(mode="after")
     def _check_together(self) -> AskStep:
-        if self.confidence is not None and self.rows_per_request > 1:
-            raise ValueError("confidence and rows_per_request above 1 do not go together")
+        sure = self.confidence
+        if sure is not None and sure.by != "stated" and self.rows_per_request > 1:
+            raise ValueError(f"by: {sure.by} and rows_per_request above 1 do not go together")
         if self.budget is not None and not isinstance(self.client, OpenAIConfig):
             raise ValueError("budget: recorded and local answers cost nothing")
         return self

@@ -13,7 +13,7 @@ from llmlabel.llm import Failure, InvalidAnswer, Response, Usage, parse_answer
 from llmlabel.llm.confidence import logprob_probabilities, vote_probabilities
 from llmlabel.recipe.config import ConfidenceConfig
 
-__all__ = ["confidence_field", "judged", "values_of"]
+__all__ = ["Answer", "confidence_field", "judged", "values_of"]
 
 Answer = dict[str, Any] | InvalidAnswer
 
@@ -34,6 +34,8 @@ def values_of(config: ConfidenceConfig, schema: Mapping[str, Any]) -> list[str]:
     fields = schema["properties"]
     if config.of not in fields:
         raise UnknownNameError("answer field", config.of, fields, where="confidence: of")
+    if config.by == "stated" and config.stated not in fields:
+        raise UnknownNameError("answer field", config.stated, fields, where="confidence: stated")
     if "enum" not in fields[config.of]:
         raise ConfigError(f"confidence: of: the field {config.of!r} is no choice among values")
     return [str(v) for v in fields[config.of]["enum"]]
@@ -61,6 +63,8 @@ def judged(
     if config is None:
         return group[0], parsed[0]
     values = values_of(config, schema)
+    if config.by == "stated":
+        return group[0], _as_stated(parsed[0], config)
     if config.by == "logprobs":
         return group[0], _by_logprobs(group[0], parsed[0], config, values)
     return _by_samples(group, parsed, config, values)
@@ -70,6 +74,12 @@ def _parsed(result: Response | Failure, schema: Mapping[str, Any]) -> Answer:
     if isinstance(result, Failure):
         return InvalidAnswer(result.reason, "")
     return parse_answer(result.text, schema)
+
+
+def _as_stated(answer: Answer, config: ConfidenceConfig) -> Answer:
+    if isinstance(answer, InvalidAnswer):
+        return answer
+    return {**answer, confidence_field(config): answer.get(config.stated)}
 
 
 def _by_logprobs(

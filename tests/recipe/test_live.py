@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -282,3 +283,20 @@ def test_a_local_model_scores_the_classes(live, tmp_path, monkeypatch):
     assert "0 (local)" in build(out)
     assert run(recipe, tmp_path / "again", until="ask") != out
     assert all(answers(tmp_path / "again")["cached"].to_pylist())
+
+
+def test_stated_confidences_are_calibrated_by_a_few_known_rows(live, server, tmp_path):
+    """This server states .5 whatever it says; told that it is always right, it is surer."""
+    recipe = live(confidence={"of": "label", "by": "stated", "calibrate": "known.csv"})
+    plain = run(live(), tmp_path / "plain", until="ask")
+    said = {r["id"]: json.loads(r["answer"])["label"] for r in answers(plain).to_pylist()}
+    recipe = live(confidence={"of": "label", "by": "stated", "calibrate": "known.csv"})
+    known = [(i, label) for i, label in said.items() if label != "UNSURE"][:20]
+    text = "id,label\n" + "".join(f"{i},{label}\n" for i, label in known)
+    (recipe.folder / "known.csv").write_text(text)
+    out = run(recipe, tmp_path / "out")
+    facts = Results.read(out).facts("ask-judge")
+    assert facts["calibration_rows"] == len(known)
+    (recipe.folder / "known.csv").write_text("id,label\na0-HAM-0,HMA\n")
+    with pytest.raises(ConfigError, match="unknown value 'HMA', did you mean 'HAM'"):
+        run(recipe, tmp_path / "out")

@@ -20,10 +20,11 @@ from llmlabel.recipe.asking import (
     price_table,
     step_prompt,
 )
+from llmlabel.recipe.calibrating import calibrated, read_known
 from llmlabel.recipe.config import AskStep, OpenAIConfig, RecordedConfig
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
-from llmlabel.recipe.surety import judged
+from llmlabel.recipe.surety import Answer, judged, values_of
 
 __all__ = ["KIND", "answers"]
 
@@ -62,17 +63,41 @@ def _run(context: Context) -> Mapping[str, Any]:
     template = step_prompt(config, recipe)
     schema = template.schema(recipe.task)
     each = len(results) // max(len(asked), 1)  # samples per row
+    starts = range(0, len(results), each or 1)
+    found = [judged(results[i : i + each], schema, config.confidence) for i in starts]
+    said, fitted = _calibrate(
+        [answer for _, answer in found], [r.custom_id for _, r in asked], schema, context
+    )
     rows = [
         {
             "split": split,
             "prompt_version": template.version,
-            **_row(request, provider, *judged(results[i : i + each], schema, config.confidence)),
+            **_row(request, provider, result, answer),
         }
-        for i, (split, request) in zip(range(0, len(results), each or 1), asked, strict=True)
+        for (split, request), (result, _), answer in zip(asked, found, said, strict=True)
     ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     write_table(table, context.folder.path / "answers.parquet")
-    return _facts(table, config, recipe)
+    return {**_facts(table, config, recipe), **fitted}
+
+
+def _calibrate(
+    answers: list[Answer], ids: list[str], schema: Mapping[str, Any], context: Context
+) -> tuple[list[Answer], dict[str, Any]]:
+    """Calibrate the confidences, where the recipe names rows with a known answer."""
+    sure, task = context.config.confidence, context.recipe.task
+    if sure is None or sure.calibrate is None:
+        return answers, {}
+    choices = values_of(sure, schema)
+    classes = [value for value in choices if value in task.names]
+    values = classes if len(classes) > 1 else choices  # without UNSURE and its like
+    known = read_known(context.recipe.resolve(sure.calibrate), sure.of, values)
+    said, fitted = calibrated(answers, ids, sure, values, known, context.recipe.config.seed)
+    return said, {
+        "calibration": fitted.method,
+        "calibration_rows": fitted.n_rows,
+        "calibration_slope": fitted.slope,
+    }
 
 
 def _row(
@@ -146,6 +171,8 @@ def _external(config: AskStep, recipe: Recipe) -> Mapping[str, Any]:
     }
     if isinstance(config.client, RecordedConfig):
         prints |= file_prints(recipe, config.client.answers)
+    if config.confidence is not None and config.confidence.calibrate is not None:
+        prints |= file_prints(recipe, config.confidence.calibrate)
     if config.examples is not None:
         prints |= file_prints(recipe, config.examples.file)
     return prints
