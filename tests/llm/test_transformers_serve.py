@@ -18,7 +18,7 @@ from llmlabel.llm import OpenAIClient, complete_all, load_prompt, parse_answer
 from llmlabel.llm.confidence import class_probabilities
 from llmlabel.schema import Task
 
-for package in ("torch", "transformers", "tokenizers", "fastapi", "uvicorn"):
+for package in ("torch", "transformers", "tokenizers", "accelerate", "fastapi", "uvicorn"):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"`transformers serve` needs {package}", allow_module_level=True)
 
