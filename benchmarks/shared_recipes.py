@@ -54,7 +54,7 @@ def youtube_recipe(folder: Path) -> Recipe:
 def figures(recipe: Recipe, out: Path) -> tuple[dict[str, float], list[Mapping[str, Any]]]:
     """Run a recipe; return its named test accuracies in percent, and all measured rows."""
     results = Results.read(run(recipe, out))
-    measured = list(results.evaluation()["test"])
+    measured = list(results.evaluation["test"])
     by_key = {r["key"]: r for r in measured}
     named = {
         name: round(100 * by_key[key]["accuracy"]["value"], 2)

@@ -14,12 +14,14 @@ from rich.markup import escape
 
 from llmlabel.cli.terminal import console, percent, run_display, table, warnings_as_lines
 from llmlabel.errors import ConfigError
-from llmlabel.io import plain_value
+from llmlabel.io import atomic_write, plain_value, write_table
 from llmlabel.io.shipped import shipped_folder
 from llmlabel.llm.costs import Range
 from llmlabel.recipe import PlannedStep, Recipe, explain_row, load_recipe, plan, retry, run
 from llmlabel.recipe.explain import recipe_of
-from llmlabel.report import Results
+from llmlabel.recipe.load import find_recipe
+from llmlabel.recipe.predict import predict_file
+from llmlabel.report import Results, build
 
 __all__ = [
     "analyze_command",
@@ -172,9 +174,6 @@ def retry_command(folder: Path, config: Path | None) -> None:
 
 def report_command(folder: Path, out: Path | None) -> None:
     """Write the report page of a run."""
-    from llmlabel.io import atomic_write
-    from llmlabel.report import build
-
     target = out or folder / "report.html"
     page = build(folder)
     with atomic_write(target) as part:
@@ -184,24 +183,18 @@ def report_command(folder: Path, out: Path | None) -> None:
 
 def predict_command(model: Path, file: Path, out: Path | None, text: list[str] | None) -> None:
     """Label rows with a student."""
-    from llmlabel.recipe.predict import predict_file
-
     with warnings_as_lines():
         labeled = predict_file(model, file, text)
     if out is None:
         for row in labeled.to_pylist():
             typer.echo(json.dumps(row, ensure_ascii=False, default=plain_value))
         return
-    from llmlabel.io import write_table
-
     write_table(labeled, out)
     console.print(f"{labeled.num_rows} rows labeled: {out}", highlight=False)
 
 
 def init_command(name: str, folder: Path) -> None:
     """Copy a shipped recipe, with the prompts it names, to a new folder."""
-    from llmlabel.recipe.load import find_recipe
-
     source = find_recipe(name).parent
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: exists and is not empty; name a new folder")
@@ -240,7 +233,7 @@ def _show_results(results: Results) -> None:
                 f"schema, the first: {escape(str(facts['first_invalid']))}",
                 highlight=False,
             )
-    for split, measured in results.evaluation().items():
+    for split, measured in results.evaluation.items():
         rows = [
             [
                 r["name"],

@@ -87,6 +87,7 @@ def one_hot(votes: IntArray, k: int) -> sp.csr_array:
 
 
 def row_hashes(votes: IntArray) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each row of votes, shape (n,); equal rows, equal hashes."""
     n, m = votes.shape
     hashes = np.empty(n, np.uint64)
     for start in range(0, n, _CHUNK):

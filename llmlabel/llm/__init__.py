@@ -8,7 +8,7 @@ from llmlabel.llm.answers import InvalidAnswer, parse_answer
 from llmlabel.llm.cache import Cache
 from llmlabel.llm.complete import RequestPlan, complete_all, plan_requests, stream_all
 from llmlabel.llm.local_client import LocalClient
-from llmlabel.llm.prompts import Prompt, load_prompt, parse_prompt, row_text
+from llmlabel.llm.prompts import Prompt, load_prompt, parse_prompt, row_text, table_texts
 from llmlabel.llm.recorded import RecordedClient, write_recorded
 from llmlabel.llm.types import Client, Failure, Message, Request, Response, Usage
 
@@ -36,6 +36,7 @@ __all__ = [
     "plan_requests",
     "row_text",
     "stream_all",
+    "table_texts",
     "write_recorded",
 ]
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from llmlabel.errors import ConfigError, UnknownNameError, nearest_name
 from llmlabel.io import fingerprint
 from llmlabel.io.shipped import shipped_folder
@@ -18,7 +21,7 @@ from llmlabel.llm.templates import Section, check_sections, reads, render_sectio
 from llmlabel.llm.types import Message, Request
 from llmlabel.schema import Task
 
-__all__ = ["Prompt", "load_prompt", "messages_sha256", "parse_prompt", "row_text"]
+__all__ = ["Prompt", "load_prompt", "messages_sha256", "parse_prompt", "row_text", "table_texts"]
 
 
 @dataclass(frozen=True)
@@ -262,6 +265,24 @@ def row_text(task: Task, row: Mapping[str, Any]) -> str:
     'Hi\n\nthere'
     """
     return "\n\n".join(str(row[c]) for c in task.text if row.get(c))
+
+
+def table_texts(table: pa.Table, columns: Sequence[str]) -> list[str]:
+    r"""Return every row's text: `row_text`, for a whole table.
+
+    Examples
+    --------
+    >>> table = pa.table({"subject": ["Hi", None], "body": ["there", "only this"]})
+    >>> table_texts(table, ["subject", "body"])
+    ['Hi\n\nthere', 'only this']
+    """
+    first, *rest = (pc.fill_null(table[c].cast(pa.string()), "") for c in columns)
+    for part in rest:
+        # Spelled out: joining with null_handling="skip" loses rows where all are null.
+        both = pc.and_(pc.not_equal(first, ""), pc.not_equal(part, ""))
+        first = pc.binary_join_element_wise(first, pc.if_else(both, "\n\n", ""), part, "")
+    texts: list[str] = first.to_pylist()
+    return texts
 
 
 def messages_sha256(messages: Sequence[Message]) -> str:

@@ -26,7 +26,7 @@ from llmlabel.llm import (
     Response,
     complete_all,
     load_prompt,
-    row_text,
+    table_texts,
 )
 from llmlabel.llm.batch import complete_batch
 from llmlabel.llm.budget import Budget, Budgeted, plan_bound
@@ -123,7 +123,7 @@ def make_requests(
         batch = {name: rows[name].to_pylist() for name in rows.column_names}
         shown = None
         if config.examples is not None:
-            texts = [row_text(recipe.task, row) for row in rows.to_pylist()]
+            texts = table_texts(rows, recipe.task.text)
             shown = choose_examples(config.examples, recipe, template, batch["id"], texts)
         asked = requests(
             template,

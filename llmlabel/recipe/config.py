@@ -112,7 +112,7 @@ class AskStep(Strict):
     step: Literal["ask"]
     prompt: str = Field(description="a prompt file, or the name of a shipped prompt")
     client: Annotated[RecordedConfig | OpenAIConfig | LocalConfig, Field(discriminator="use")]
-    rows: dict[Split, int | Literal["all"]] = Field(
+    rows: dict[Split, Annotated[int, Field(ge=1)] | Literal["all"]] = Field(
         {"train": "all"}, description="how many rows of each split, drawn with the recipe's seed"
     )
     params: dict[str, Any] = Field({}, description="sampling parameters, over the prompt's")
@@ -130,6 +130,8 @@ class AskStep(Strict):
             raise ValueError(f"by: {sure.by} and rows_per_request above 1 do not go together")
         if self.budget is not None and not isinstance(self.client, OpenAIConfig):
             raise ValueError("budget: recorded and local answers cost nothing")
+        if self.mode == "batch" and not isinstance(self.client, OpenAIConfig):
+            raise ValueError("mode: batch needs a client with use: openai")
         return self
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from llmlabel.embed import embed, load_encoder
 from llmlabel.errors import DataError
 from llmlabel.io import cache_dir, read_table
-from llmlabel.llm import Prompt, row_text
+from llmlabel.llm import Prompt, table_texts
 from llmlabel.llm.examples import Example, ExamplePool, select_examples
 from llmlabel.recipe.config import ExamplesConfig
 from llmlabel.recipe.load import Recipe
@@ -62,7 +62,7 @@ def _read_pool(
                 "is missing: examples need the texts and every answer field", file=file, field=name
             )
     rows = table.to_pylist()
-    texts = [row_text(task, row) for row in rows]
+    texts = table_texts(table, task.text)
     examples = tuple(
         Example(text, {f: row[f] for f in fields}, row)
         for text, row in zip(texts, rows, strict=True)

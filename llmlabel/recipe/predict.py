@@ -11,7 +11,7 @@ import pyarrow as pa
 from llmlabel.distill import load_student
 from llmlabel.errors import ConfigError
 from llmlabel.io import check_rows, read_table
-from llmlabel.llm import row_text
+from llmlabel.llm import table_texts
 from llmlabel.report import Results
 from llmlabel.schema import Task
 
@@ -44,9 +44,7 @@ def predict_file(
     columns = tuple(text) if text else (task.text if task else ("text",))
     table = read_table(file, text_columns=columns)
     check_rows(table, text=columns, id_column=None, file=file)
-    reader = Task("predict", student.classes, columns)
-    texts = [row_text(reader, row) for row in table.select(columns).to_pylist()]
-    found = student.predict_proba(texts)
+    found = student.predict_proba(table_texts(table, columns))
     best = found.argmax(axis=1)
     names = pa.array(student.classes, pa.string())
     added = {

@@ -18,11 +18,17 @@ from llmlabel.analysis import conflicts
 from llmlabel.io.runs import read_json
 from llmlabel.report import charts
 from llmlabel.report.cost import llm_costs
+from llmlabel.report.overview import (
+    funnel_steps,
+    measured_row,
+    measured_split,
+    percent,
+    tiles,
+    what_each_part_gave,
+)
 from llmlabel.report.results import Results
 
 __all__ = ["build"]
-
-SURE = 0.9
 
 
 def build(folder: str | Path) -> str:
@@ -57,13 +63,13 @@ def _resource(name: str) -> str:
 
 
 def _context(results: Results) -> dict[str, Any]:
-    measured = _measured_split(results)
+    measured = measured_split(results)
     context = {
         "recipe": results.recipe,
-        "tiles": _tiles(results, measured),
+        "tiles": tiles(results, measured),
         "warnings": _warnings(results),
-        "funnel": charts.funnel(_funnel(results)),
-        "parts": _parts(results, measured),
+        "funnel": charts.funnel(funnel_steps(results)),
+        "parts": what_each_part_gave(results, measured),
         "evaluation": [_evaluation(s, rows) for s, rows in _ordered(results, measured)],
         "lf_split": "train",
         "measured_split": measured,
@@ -80,64 +86,8 @@ def _context(results: Results) -> dict[str, Any]:
     return context
 
 
-def _measured_split(results: Results) -> str | None:
-    """The split whose figures are the ones to look at: test, else valid, else train."""
-    found = results.evaluation()
-    return next((s for s in ("test", "valid", "train") if s in found), None)
-
-
 def _ordered(results: Results, measured: str | None) -> list[tuple[str, Any]]:
-    return sorted(results.evaluation().items(), key=lambda item: item[0] != measured)
-
-
-def _row(results: Results, split: str | None, key: str) -> Mapping[str, Any] | None:
-    rows = results.evaluation().get(split, []) if split else []
-    return next((r for r in rows if r["key"] == key), None)
-
-
-def _tiles(results: Results, measured: str | None) -> list[dict[str, str]]:
-    labels = results.labels("train")
-    tiles = [
-        {
-            "name": "rows",
-            "value": f"{len(labels.ids):,}",
-            "note": f"{len(results.classes)} classes",
-        },
-        {
-            "name": "with votes",
-            "value": _percent(labels.covered.mean(), 1),
-            "note": f"{results.facts('label')['lfs']} labeling functions",
-        },
-    ]
-    asked = _asked(results)
-    if asked:
-        total = sum(asked.values())
-        tiles.append(
-            {
-                "name": "rows the LLM read",
-                "value": f"{total:,}",
-                "note": ", ".join(f"{n} {s}" for s, n in asked.items()),
-            }
-        )
-    # The label model where it is used, on the rows it labels; the student on new ones.
-    for key, name, split in (
-        ("label_model", "label model", "train"),
-        ("student", "student", measured),
-    ):
-        row = _row(results, split, key)
-        if row is not None:
-            low, high = row["accuracy"]["low"], row["accuracy"]["high"]
-            note = f"accuracy on {split}, {_percent(low, 1)} to {_percent(high, 1)}"
-            tiles.append(
-                {"name": name, "value": _percent(row["accuracy"]["value"], 1), "note": note}
-            )
-    return tiles
-
-
-def _asked(results: Results) -> dict[str, int]:
-    """How many rows of each split any prompt was asked about."""
-    counts = {split: int(results.asked(split).sum()) for split in results.splits}
-    return {split: count for split, count in counts.items() if count}
+    return sorted(results.evaluation.items(), key=lambda item: item[0] != measured)
 
 
 def _warnings(results: Results) -> list[str]:
@@ -163,40 +113,6 @@ def _warnings(results: Results) -> list[str]:
     return out
 
 
-def _funnel(results: Results) -> list[tuple[str, int, str]]:
-    labels = results.labels("train")
-    n = len(labels.ids)
-    asked = _asked(results).get("train", 0)
-    sure = int((labels.covered & (labels.confidence >= SURE)).sum())
-    steps = [("training rows", n, "")]
-    if asked:
-        steps.append(("asked the LLM", asked, _percent(asked / n) + " of the rows"))
-    steps += [
-        ("with votes", int(labels.covered.sum()), "at least one labeling function"),
-        (f"{SURE:.0%} sure", sure, "label model"),
-    ]
-    if "distill" in results.steps:
-        steps.append(("student trained on", results.facts("distill")["rows"], ""))
-    return steps
-
-
-def _parts(results: Results, measured: str | None) -> str:
-    """Say in a sentence what each part gave, from the measured rows."""
-    names = {
-        "heuristics_majority_vote": "heuristics by majority vote",
-        "llm_alone": "the LLM alone",
-        "label_model": "the label model over all votes",
-        "student": "the student on the label model",
-        "student_gold": "the same student on gold",
-    }
-    said = []
-    for key, name in names.items():
-        row = _row(results, measured, key)
-        if row is not None:
-            said.append(f"{name} {_percent(row['accuracy']['value'], 1)}")
-    return f"Accuracy on {measured}: " + ", ".join(said) + "." if said else ""
-
-
 def _evaluation(split: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     kinds = {"student": "student", "student_gold": "gold", "llm_alone": "llm"}
     drawn = [
@@ -218,11 +134,11 @@ def _evaluation(split: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
             {
                 "name": r["name"],
                 "n": f"{r['n']:,}",
-                "accuracy": _percent(r["accuracy"]["value"], 1),
+                "accuracy": percent(r["accuracy"]["value"], 1),
                 "accuracy_interval": _interval(r["accuracy"]),
-                "f1": _percent(r["macro_f1"]["value"], 1),
+                "f1": percent(r["macro_f1"]["value"], 1),
                 "f1_interval": _interval(r["macro_f1"]),
-                "coverage": _percent(r["coverage"], 1),
+                "coverage": percent(r["coverage"], 1),
                 "ece": "-" if r["ece"] is None else f"{r['ece']:.3f}",
             }
             for r in rows
@@ -241,16 +157,16 @@ def _lf_table(results: Results) -> dict[str, Any]:
                 "name": r["name"],
                 "kind": kinds[r["name"]],
                 "polarity": _polarity(r["Polarity"], len(results.classes)),
-                "coverage": _percent(r["Coverage"], 1),
+                "coverage": percent(r["Coverage"], 1),
                 "coverage_bar": charts.bar(r["Coverage"]),
-                "overlaps": _percent(r["Overlaps"], 1),
-                "conflicts": _percent(r["Conflicts"], 1),
+                "overlaps": percent(r["Overlaps"], 1),
+                "conflicts": percent(r["Conflicts"], 1),
                 "conflicts_bar": charts.bar(r["Conflicts"], "weak"),
                 "correct": r.get("Correct"),
                 "incorrect": r.get("Incorrect"),
-                "empirical": _percent(empirical, 1),
+                "empirical": percent(empirical, 1),
                 "empirical_bar": charts.bar(empirical, _good(empirical)),
-                "learned": _percent(learned, 1),
+                "learned": percent(learned, 1),
                 "learned_bar": charts.bar(learned, _good(learned)),
             }
         )
@@ -288,7 +204,7 @@ def _reliability(results: Results, measured: str | None) -> Markup | None:
         ("label_model", "label model", "plain"),
         ("student", "student", "student"),
     ):
-        row = _row(results, measured, key)
+        row = measured_row(results, measured, key)
         if row is not None and row.get("reliability"):
             c = row["reliability"]
             curves.append(
@@ -304,8 +220,8 @@ def _reliability(results: Results, measured: str | None) -> Markup | None:
 
 
 def _confusion(results: Results, measured: str | None) -> dict[str, Any] | None:
-    key = "student" if _row(results, measured, "student") else "label_model"
-    row = _row(results, measured, key)
+    key = "student" if measured_row(results, measured, "student") else "label_model"
+    row = measured_row(results, measured, key)
     if row is None or row.get("confusion") is None:
         return None
     matrix = np.array(row["confusion"], float)
@@ -331,16 +247,16 @@ def _contested(c: Mapping[str, Any]) -> dict[str, Any]:
         "text": text,
         "short": text[:90] + ("…" if len(text) > 90 else ""),
         "label": c["label"],
-        "confidence": _percent(c["confidence"]),
+        "confidence": percent(c["confidence"]),
         "gold": gold,
         "mark": "" if gold is None else ("right" if gold == c["label"] else "wrong"),
         "student": c.get("student"),
-        "posterior": ", ".join(f"{name} {_percent(p)}" for name, p in ranked[:3]),
+        "posterior": ", ".join(f"{name} {percent(p)}" for name, p in ranked[:3]),
         "votes": [
             {
                 "lf": v["lf"],
                 "vote": v["vote"],
-                "sure": "" if v["confidence"] is None else _percent(v["confidence"]),
+                "sure": "" if v["confidence"] is None else percent(v["confidence"]),
                 "why": v["why"] or "",
             }
             for v in c["votes"]
@@ -389,10 +305,6 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     if context["contested"]:
         found.append(("contested", "Contested rows"))
     return [*found, ("made", "How it was made")]
-
-
-def _percent(value: float | None, digits: int = 0) -> str:
-    return "-" if value is None or value != value else f"{100 * value:.{digits}f} %"
 
 
 def _interval(found: Mapping[str, float | None]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,9 @@ class Results:
             raise UnknownNameError("split", split, self.splits, where=str(self.folder))
         return summary(self.votes(split), self.gold(split), learned)
 
+    @cached_property
     def evaluation(self) -> Mapping[str, list[Mapping[str, Any]]]:
-        """Return, for each split with gold, who labels how well; empty without gold."""
+        """For each split with gold, who labels how well; empty without gold."""
         if "evaluate" not in self.steps:
             return {}
         found: Mapping[str, list[Mapping[str, Any]]] = read_json(
@@ -144,5 +146,5 @@ class Results:
             "recipe": self.recipe["name"],
             "folder": str(self.folder),
             "steps": {name: dict(step.facts) for name, step in self.steps.items()},
-            "evaluation": self.evaluation(),
+            "evaluation": self.evaluation,
         }

@@ -3,13 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlabel.errors import ConfigError, UnknownNameError
 from llmlabel.io.shipped import shipped_folder
-from llmlabel.llm import load_prompt, parse_prompt, row_text
+from llmlabel.llm import load_prompt, parse_prompt, row_text, table_texts
 from llmlabel.schema import Task
 
 TASK = Task("spam", {"HAM": "a real remark", "SPAM": "promotion"}, description="spam or not")
@@ -377,3 +378,15 @@ def test_every_public_name_is_there():
     assert all(getattr(llm, name) is not None for name in llm.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         llm.Nothing  # noqa: B018
+
+
+@given(st.lists(st.tuples(*[st.none() | st.text(max_size=5)] * 2), min_size=1, max_size=6))
+def test_texts_of_a_table_are_those_of_its_rows(rows):
+    task = Task("t", ["A", "B"], text=["a", "b"])
+    table = pa.table(
+        {
+            "a": pa.array([a for a, _ in rows], pa.string()),
+            "b": pa.array([b for _, b in rows], pa.string()),
+        }
+    )
+    assert table_texts(table, task.text) == [row_text(task, {"a": a, "b": b}) for a, b in rows]

@@ -237,7 +237,7 @@ def test_each_prompt_is_measured_on_its_own_rows(live, server, tmp_path):
 """
     file.write_text(file.read_text().replace("- step: label\n", step))
     out = run(load_recipe(recipe.folder), tmp_path / "out")
-    alone = next(r for r in Results.read(out).evaluation()["train"] if r["key"] == "llm_alone")
+    alone = next(r for r in Results.read(out).evaluation["train"] if r["key"] == "llm_alone")
     assert alone["n"] == 20
     assert alone["ece"] is not None
     assert "140 %" not in (out / "report.html").read_text()

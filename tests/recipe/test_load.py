@@ -12,6 +12,13 @@ from llmlabel.recipe import check, json_schema, load_recipe
 ROOT_RECIPES = ["recipes/support-tickets/recipe.yaml", "benchmarks/youtube_spam/recipe.yaml"]
 
 
+RECORDED = {
+    "step": "ask",
+    "prompt": "classify",
+    "client": {"use": "recorded", "answers": "a.jsonl"},
+}
+
+
 def error_of(folder) -> str:
     with pytest.raises(ConfigError) as caught:
         check(load_recipe(folder))
@@ -106,6 +113,15 @@ def lfs(data):
             ),
             "unknown endpoint 'x'",
         ),
+        (
+            lambda d: d["steps"].insert(1, {**RECORDED, "mode": "batch"}),
+            "mode: batch needs a client with use: openai",
+        ),
+        (
+            lambda d: d["steps"].insert(1, {**RECORDED, "budget": {"max_calls": 1}}),
+            "answers cost nothing",
+        ),
+        (lambda d: d["steps"].insert(1, {**RECORDED, "rows": {"train": 0}}), "rows.train"),
         (lambda d: d.update(name="a/b"), "name: string should match pattern"),
     ],
 )
@@ -147,6 +163,13 @@ def test_endpoints_file(tmp_path, make_recipe):
         load_recipe(make_recipe(), config=config)
     config.write_text("endpoints:\n  default:\n    model: m\n")
     assert load_recipe(make_recipe(), config=config).endpoints.endpoints["default"].model == "m"
+
+
+def test_a_shipped_config_is_found_by_name(make_recipe, tmp_path, monkeypatch):
+    """Also where no checkout is near, as after pip install."""
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(make_recipe(), config="configs/openai.yaml")
+    assert recipe.endpoints.endpoints["default"].api_key_env == "OPENAI_API_KEY"
 
 
 @pytest.mark.parametrize("file", ROOT_RECIPES)

@@ -50,7 +50,7 @@ def run_watched(folder: Path, out: Path) -> Watch:
 def test_from_rows_to_report(make_recipe, tmp_path):
     out = run(load_recipe(make_recipe()), tmp_path / "out")
     results = Results.read(out)
-    rows = {r["key"]: r for r in results.evaluation()["test"]}
+    rows = {r["key"]: r for r in results.evaluation["test"]}
     assert rows["student"]["accuracy"]["value"] > 0.9
     assert rows["label_model"]["n"] == 24
     assert {"majority_vote", "student_gold"} <= set(rows)
@@ -99,7 +99,7 @@ def test_gold_is_seen_by_the_evaluation_alone(make_recipe, tmp_path):
         a.labels("test", of="predictions").to_table()
         == b.labels("test", of="predictions").to_table()
     )
-    assert b.evaluation() == {}
+    assert b.evaluation == {}
     assert "No gold labels" in (without / "report.html").read_text()
 
 

@@ -27,7 +27,7 @@ def run(recipe: Path | str, out: Path) -> Results:
 
 
 def accuracies(results: Results) -> dict[str, float]:
-    return {r["key"]: r["accuracy"]["value"] for r in results.evaluation()["test"]}
+    return {r["key"]: r["accuracy"]["value"] for r in results.evaluation["test"]}
 
 
 def test_support_tickets(tmp_path):

@@ -166,9 +166,10 @@ def _external(config: AskStep, recipe: Recipe) -> Mapping[str, Any]:
     prints: dict[str, Any] = {
         "prompt": step_prompt(config, recipe).fingerprint(recipe.task),
         "model": ask_model(config, recipe),
-        "provider": make_client(config, recipe)[0].provider,
         "seed": recipe.config.seed,
     }
+    if isinstance(config.client, OpenAIConfig):
+        prints["provider"] = make_client(config, recipe)[0].provider
     if isinstance(config.client, RecordedConfig):
         prints |= file_prints(recipe, config.client.answers)
     if config.confidence is not None and config.confidence.calibrate is not None:

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from llmlabel.errors import ConfigError
-from llmlabel.io import read_table
+from llmlabel.io import fingerprint_path, read_table
 from llmlabel.io.runs import StepFolder
-from llmlabel.llm import row_text
+from llmlabel.llm import table_texts
 from llmlabel.recipe.config import SPLITS
 from llmlabel.recipe.load import Recipe
 
@@ -98,8 +98,7 @@ class Context:
 
     def texts(self, split: str) -> list[str]:
         """Return a split's texts, several text columns joined by a blank line."""
-        task = self.recipe.task
-        return [row_text(task, row) for row in self.rows(split).select(task.text).to_pylist()]
+        return table_texts(self.rows(split), self.recipe.task.text)
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,4 @@ class StepKind:
 
 def file_prints(recipe: Recipe, *paths: str) -> dict[str, str]:
     """Return the content fingerprint of each file that the recipe names."""
-    from llmlabel.io import fingerprint_path
-
     return {path: fingerprint_path(recipe.resolve(path)) for path in paths}

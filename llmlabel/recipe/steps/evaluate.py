@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.errors import UnknownNameError
 from llmlabel.evaluate import evaluate
 from llmlabel.io.runs import write_json
 from llmlabel.labelmodel import MajorityVote
@@ -150,10 +149,8 @@ def _llm_alone(
     if name is None:  # the prompted LF that names most classes
         prompted = [lf for lf in lfs.values() if lf["kind"] == "prompt"]
         name = max(prompted, key=lambda lf: len(lf["labels"]))["name"]
-    if name not in lfs:
-        raise UnknownNameError("labeling function", name, lfs, where="step 'evaluate', key 'llm'")
     said = votes[name]
-    asked = results.asked(split, lfs[name].get("prompt"))
+    asked = results.asked(split, lfs[name]["prompt"])
     if not asked.any():
         return []
     few = f"The LLM alone is measured on the {int(asked.sum())} rows it was asked about."
