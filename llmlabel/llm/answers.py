@@ -179,13 +179,12 @@ class _UnreadableError(ValueError):
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the outermost JSON objects of a text."""
-    decoder = json.JSONDecoder(object_pairs_hook=_no_contradiction)
     at = text.find("{")
     for _ in range(_MAX_OBJECTS):
         if at < 0:
             return
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, end = _DECODER.raw_decode(text, at)
             yield value
         except json.JSONDecodeError as error:
             if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
@@ -209,6 +208,9 @@ def _no_contradiction(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _UnreadableError(f"{key}: is given twice, differently")
         out[key] = value
     return out
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_no_contradiction)
 
 
 def _checked(value: Any, rule: Mapping[str, Any]) -> Any:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
+import orjson
+
 from llmlabel.errors import DataError
 from llmlabel.llm.types import Response
 
@@ -92,8 +94,7 @@ class Cache:
         """Store answers in one commit; when this returns, they are on the disk."""
         now = time.time()
         rows = [
-            # ASCII, since a model may write half of a surrogate pair.
-            (key, _printable(response.model), json.dumps(response.as_dict()))
+            (key, _printable(response.model), _as_json(response.as_dict()))
             for key, response in answers.items()
             if response.finish_reason != "content_filter"
         ]
@@ -102,7 +103,7 @@ class Cache:
         with self._use() as connection:
             # One statement: each step of several would wait for the interpreter's lock anew,
             # 5 ms a time while the event loop is busy.
-            connection.execute(_INSERT, (now, json.dumps(rows)))
+            connection.execute(_INSERT, (now, _as_json(rows)))
 
     def meta(self, prefix: str = "") -> dict[str, Any]:
         """Return what is remembered beside the answers under names that begin with `prefix`."""
@@ -163,6 +164,13 @@ class Cache:
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
                 raise DataError(f"the answer cache failed: {error}", file=self.path) from error
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # half of a surrogate pair: in ASCII it can be kept
+        return json.dumps(value)
 
 
 def _printable(text: str) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
+import orjson
+
 from llmlabel.errors import ClientError
 from llmlabel.llm.limits import Limiter
 from llmlabel.llm.retry import backoff, is_retryable, retry_after
@@ -293,12 +295,20 @@ def _body(request: Request, model: str, mode: Mode) -> bytes:
     # Everything else goes as it is, so that a server's own parameters pass too.
     body = {"model": model, **with_schema(request, mode), **request.params}
     try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # a number of more than 64 bits, half of a surrogate pair
+        pass
+    try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError as error:
         raise ClientError(f"the text is not valid Unicode: {error.reason}") from None
 
 
 def _decoded(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:  # half of a surrogate pair, which models do write
+        pass
     try:
         return json.loads(content)
     except (ValueError, RecursionError):

@@ -234,7 +234,7 @@ def test_a_bad_body_is_named_with_its_line(body, message):
         ),
         (
             "system:\n{{ text }}\nuser:\n\n{% for c in task.classes %}\n{{ c.nmae }}{% endfor %}",
-            "p.md:12, row 'a': template: LabelClass has no attribute 'nmae', did you mean 'name'?",
+            "p.md:12: template: LabelClass has no attribute 'nmae', did you mean 'name'?",
         ),
         (
             "{{ text }}{{ task.clases }}",
