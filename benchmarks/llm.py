@@ -1,4 +1,4 @@
-"""The LLM engine against bare aiohttp and the openai package, over loopback.
+"""The LLM engine against bare aiohttp, the openai package and curator, over loopback.
 
     python -m benchmarks.llm [--quick] [--json] [--save]
 
@@ -28,6 +28,9 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from benchmarks.peers.curator import ask as ask_curator
+from benchmarks.peers.environments import Unavailable, python_of
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SERVER: Final = ROOT / "tests" / "servers" / "load_server.py"
@@ -206,7 +209,17 @@ def timed(main: Any) -> dict[str, Any]:
     return {"work_s": time.perf_counter() - started}
 
 
-WORKERS: Final = {"ours": run_ours, "aiohttp": run_aiohttp, "openai": run_openai}
+def run_curator(url: str, rows: int, in_flight: int, folder: str) -> dict[str, Any]:
+    """curator, in its own environment."""
+    return ask_curator(url, bodies(rows), in_flight, folder)
+
+
+WORKERS: Final = {
+    "ours": run_ours,
+    "aiohttp": run_aiohttp,
+    "openai": run_openai,
+    "curator": run_curator,
+}
 
 
 # --- what is measured ---------------------------------------------------------------
@@ -231,7 +244,18 @@ def worker(name: str, url: str, rows: int, in_flight: int, extra: str = "") -> d
     return {**json.loads(done.stdout), "process_s": time.perf_counter() - started}
 
 
-def speed(server: Server, in_flight: int, turns: int, folder: Path) -> dict[str, Any]:
+def without_curator() -> str:
+    """Return why curator is not measured; nothing where it is."""
+    try:
+        python_of("curator")
+    except Unavailable as reason:
+        return str(reason)
+    return ""
+
+
+def speed(
+    server: Server, in_flight: int, turns: int, folder: Path, *, curator: bool
+) -> dict[str, Any]:
     """Let the contestants take turns; return medians of work seconds and of the ratios."""
     contestants = {
         "aiohttp": ("aiohttp", ""),
@@ -239,6 +263,8 @@ def speed(server: Server, in_flight: int, turns: int, folder: Path) -> dict[str,
         "openai": ("openai", "default"),
         "openai_aiohttp": ("openai", "aiohttp"),
     }
+    if curator:
+        contestants["curator"] = ("curator", "")
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(turns):
         for name, (kind, extra) in contestants.items():
@@ -280,6 +306,37 @@ def faults(server: Server, folder: Path) -> dict[str, Any]:
     }
 
 
+def curator_mends(server: Server, folder: Path) -> dict[str, Any]:
+    """Run curator through faults, and kill it once in the middle of a run."""
+    server.configure(latency_s=LATENCY_S, **FAULTS)
+    found = worker("curator", server.url, ROWS, 64, str(folder / "curator-faults"))
+    faults_calls = server.stats()["calls"]
+    server.configure(latency_s=LATENCY_S)
+    place = str(folder / "curator-kill")
+    with subprocess.Popen(
+        command("curator", server.url, ROWS, 64, place),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        while server.stats()["answered"] < ROWS // 2:
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+    again = worker("curator", server.url, ROWS, 64, place)
+    repeated = sum(n - 1 for n in server.stats()["by_text"].values())
+    calls = server.stats()["calls"]
+    rerun = worker("curator", server.url, ROWS, 64, place)
+    return {
+        "rows_lost_with_faults": found["lost"],
+        "faults_work_s": found["work_s"],
+        "faults_calls": faults_calls,
+        "repeated_after_kill": repeated,
+        "rows_lost_after_kill": again["lost"],
+        "rerun_requests": server.stats()["calls"] - calls,
+        "rerun_seconds": rerun["process_s"],
+    }
+
+
 def kills(server: Server, folder: Path, rows: int = 600, in_flight: int = 64) -> dict[str, Any]:
     """Kill a run at points spread over it; count what the rerun asks a second time."""
     repeated, at_kill, lost = [], [], 0
@@ -315,7 +372,9 @@ def measure(quick: bool) -> dict[str, Any]:
     turns = 3 if quick else 5
     with serving() as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        at_64, at_512 = speed(server, 64, turns, folder), speed(server, 512, turns, folder)
+        reason = without_curator()
+        at_64 = speed(server, 64, turns, folder, curator=not reason)
+        at_512 = speed(server, 512, turns, folder, curator=not reason)
         server.configure()
         ceiling = worker("aiohttp", server.url, ROWS, 64)["work_s"]
         return {
@@ -324,6 +383,7 @@ def measure(quick: bool) -> dict[str, Any]:
             **faults(server, folder),
             **kills(server, folder),
             **rerun(server, folder),
+            "curator": reason or curator_mends(server, folder),
             "at_64": at_64,
             "at_512": at_512,
             "calls_per_s_without_latency": ROWS / ceiling,

@@ -23,9 +23,12 @@ def render(text: str) -> str:
     """Return the page with every table made anew from its results."""
     for file in sorted(RESULTS.glob("*.json")):
         name, found = file.stem, read_json(file)
-        table = (
-            _quality(found["test"]) if "test" in found else _figures(found.get("figures", found))
-        )
+        if "test" in found:
+            table = _quality(found["test"])
+        else:
+            table = _figures(found.get("figures", found))
+        if "at_512" in found:
+            table = f"{_engines(found)}\n\n{table}"
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = marked.sub(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)  # type: ignore[misc]
     return text
@@ -38,6 +41,42 @@ def _quality(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{'-' if r['ece'] is None else format(r['ece'], '.3f')} |"
         for r in rows
     ]
+    return "\n".join([head, *lines])
+
+
+_ENGINES = {
+    "aiohttp": "bare aiohttp",
+    "ours": "llmlabel",
+    "openai_aiohttp": "`openai` on its aiohttp transport",
+    "openai": "`openai` by default",
+    "curator": "curator",
+}
+
+
+def _engines(found: Mapping[str, Any]) -> str:
+    own = found if isinstance(found["curator"], str) else found["curator"]
+    lost = {
+        "ours": found["rows_lost_with_faults"],
+        "openai": found["openai_rows_lost_with_faults"],
+        "curator": own["rows_lost_with_faults"],
+    }
+    after = {"ours": found, "curator": own}
+    lines = []
+    for name, shown in _ENGINES.items():
+        if name not in found["at_64"]["work_s"]:
+            continue
+        cells = [f"{found[at]['work_s'][name]:.2f} s" for at in ("at_64", "at_512")]
+        cells += [f"{found[at]['over_aiohttp'][name]:.2f}" for at in ("at_64", "at_512")]
+        cells += [str(lost.get(name, ""))]
+        cells += [
+            f"{after[name]['repeated_after_kill']}" if name in after else "",
+            f"{after[name]['rerun_seconds']:.2f} s" if name in after else "",
+        ]
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
+    head = (
+        "| | 64 in flight | 512 in flight | over aiohttp, 64 | 512 | rows lost with faults | "
+        "repeated after kill -9 | rerun, whole process |\n|---|---:|---:|---:|---:|---:|---:|---:|"
+    )
     return "\n".join([head, *lines])
 
 

@@ -26,11 +26,13 @@ PACKAGES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     # flyingsquid names no dependencies; later versions of pgmpy no longer have MarkovModel.
     "flyingsquid": (("torch==2.13.0",), ("flyingsquid==0.0.0a0", "pgmpy<0.1.27")),
     "crowdkit": (("crowd-kit==1.4.2",),),
+    "curator": (("bespokelabs-curator==0.1.31",),),
 }
 _CHECK: Final = {
     "snorkel": "import snorkel.labeling.model",
     "flyingsquid": "import flyingsquid.label_model",
     "crowdkit": "import crowdkit.aggregation.classification",
+    "curator": "import bespokelabs.curator",
 }
 
 

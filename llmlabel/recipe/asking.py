@@ -30,6 +30,7 @@ from llmlabel.llm import (
 )
 from llmlabel.llm.batch import complete_batch
 from llmlabel.llm.budget import Budget, Budgeted, plan_bound
+from llmlabel.llm.calibration import content_free_requests
 from llmlabel.llm.costs import plan_cost
 from llmlabel.llm.packing import Ask, complete_packed, pack
 from llmlabel.llm.prices import PriceTable, load_prices
@@ -39,6 +40,7 @@ from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.surety import confidence_field, values_of
 
 __all__ = [
+    "NO_ROW",
     "answer_fields",
     "answers_cache",
     "ask_model",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
+NO_ROW = "(no row)"
 LOCAL_IN_FLIGHT = 256  # rows from which a local model forms batches of like length
 
 
@@ -109,7 +112,10 @@ def make_client(config: AskStep, recipe: Recipe) -> tuple[Client, int]:
 def make_requests(
     config: AskStep, recipe: Recipe, splits: Mapping[str, pa.Table]
 ) -> list[tuple[str, Request]]:
-    """Return (split, request) for the rows that the step asks about."""
+    """Return (split, request) for the rows that the step asks about.
+
+    Last, with the split `NO_ROW`, what is asked about no row at all.
+    """
     template = step_prompt(config, recipe)
     out: list[tuple[str, Request]] = []
     for split, wanted in config.rows.items():
@@ -134,6 +140,10 @@ def make_requests(
             examples=shown,
         )
         out += [(split, r) for r in asked]
+    if config.confidence is not None and config.confidence.contextual:
+        model, params = ask_model(config, recipe), _params(config)
+        free = content_free_requests(template, recipe.task, model=model, params=params)
+        out += [(NO_ROW, r) for r in free]
     return out
 
 

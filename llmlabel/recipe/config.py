@@ -93,9 +93,21 @@ class ConfidenceConfig(Strict):
     by: Literal["logprobs", "samples", "stated"] = "logprobs"
     samples: int = Field(5, ge=2, description="answers per row, with by: samples")
     stated: str = Field("confidence", description="the field that states it, with by: stated")
+    contextual: bool = Field(
+        False,
+        description="with by: logprobs, take out what the prompt favours by itself, "
+        "which a few texts that say nothing show",
+    )
     calibrate: str | None = Field(
         None, description="rows with a known answer: columns id and the field's name"
     )
+
+
+    @model_validator(mode="after")
+    def _check_contextual(self) -> ConfidenceConfig:
+        if self.contextual and self.by != "logprobs":
+            raise ValueError(f"contextual: needs by: logprobs, not {self.by}")
+        return self
 
 
 class EmbedStep(Strict):
@@ -128,6 +140,8 @@ class AskStep(Strict):
         sure = self.confidence
         if sure is not None and sure.by != "stated" and self.rows_per_request > 1:
             raise ValueError(f"by: {sure.by} and rows_per_request above 1 do not go together")
+        if sure is not None and sure.contextual and isinstance(self.client, RecordedConfig):
+            raise ValueError("contextual: a recording has no answer to texts that say nothing")
         if self.budget is not None and not isinstance(self.client, OpenAIConfig):
             raise ValueError("budget: recorded and local answers cost nothing")
         if self.mode == "batch" and not isinstance(self.client, OpenAIConfig):

@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from llmlabel.errors import ConfigError, DataError, UnknownNameError
 from llmlabel.llm import Failure, InvalidAnswer, Response, Usage, parse_answer
+from llmlabel.llm.calibration import Calibration, contextual_calibration
 from llmlabel.llm.confidence import logprob_probabilities, vote_probabilities
 from llmlabel.recipe.config import ConfidenceConfig
 
-__all__ = ["Answer", "confidence_field", "judged", "values_of"]
+__all__ = ["Answer", "confidence_field", "judged", "prompt_lean", "values_of"]
 
 Answer = dict[str, Any] | InvalidAnswer
 
@@ -41,8 +43,24 @@ def values_of(config: ConfidenceConfig, schema: Mapping[str, Any]) -> list[str]:
     return [str(v) for v in fields[config.of]["enum"]]
 
 
+def prompt_lean(
+    results: Sequence[Response | Failure], schema: Mapping[str, Any], config: ConfidenceConfig
+) -> Calibration | None:
+    """Return what takes out the lean of a prompt, by its answers to texts that say nothing.
+
+    None where none of them came with log-probabilities.
+    """
+    values = values_of(config, schema)
+    found = [_distribution(r, config, values) for r in results if isinstance(r, Response)]
+    known = [p for p in found if p is not None]
+    return contextual_calibration(np.stack(known)) if known else None
+
+
 def judged(
-    group: Sequence[Response | Failure], schema: Mapping[str, Any], config: ConfidenceConfig | None
+    group: Sequence[Response | Failure],
+    schema: Mapping[str, Any],
+    config: ConfidenceConfig | None,
+    lean: Calibration | None = None,
 ) -> tuple[Response | Failure, Answer]:
     """Return a row's answer, with its confidence where it is asked for.
 
@@ -54,6 +72,8 @@ def judged(
         Of the answer.
     config
         How sure answers are found to be; None: as they say themselves.
+    lean
+        What `prompt_lean` found. It may turn an answer into another one.
 
     Returns
     -------
@@ -66,7 +86,7 @@ def judged(
     if config.by == "stated":
         return group[0], _as_stated(parsed[0], config)
     if config.by == "logprobs":
-        return group[0], _by_logprobs(group[0], parsed[0], config, values)
+        return group[0], _by_logprobs(group[0], parsed[0], config, values, lean)
     return _by_samples(group, parsed, config, values)
 
 
@@ -83,18 +103,33 @@ def _as_stated(answer: Answer, config: ConfidenceConfig) -> Answer:
 
 
 def _by_logprobs(
-    result: Response | Failure, answer: Answer, config: ConfidenceConfig, values: list[str]
+    result: Response | Failure,
+    answer: Answer,
+    config: ConfidenceConfig,
+    values: list[str],
+    lean: Calibration | None,
 ) -> Answer:
     if isinstance(answer, InvalidAnswer) or not isinstance(result, Response):
         return answer
-    sure = None
-    if result.logprobs:  # a server may not give them: then nobody knows, and nothing is made up
-        try:
-            found = logprob_probabilities(result, config.of, values)
-            sure = float(found[values.index(str(answer[config.of]))])
-        except DataError:
-            sure = None
+    found = _distribution(result, config, values)
+    if found is None:
+        return {**answer, confidence_field(config): None}
+    if lean is not None:
+        found = lean.apply(found)
+        answer = {**answer, config.of: values[int(found.argmax())]}
+    sure = float(found[values.index(str(answer[config.of]))])
     return {**answer, confidence_field(config): sure}
+
+
+def _distribution(
+    result: Response, config: ConfidenceConfig, values: list[str]
+) -> npt.NDArray[np.float64] | None:
+    if not result.logprobs:
+        return None  # a server may not give them: then nobody knows, and nothing is made up
+    try:
+        return logprob_probabilities(result, config.of, values)
+    except DataError:
+        return None
 
 
 def _by_samples(

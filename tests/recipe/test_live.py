@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -177,6 +178,21 @@ def test_samples_give_a_confidence(live, server, tmp_path):
 def test_without_logprobs_nothing_is_made_up(live, tmp_path):
     out = run(live(confidence={"of": "label", "by": "logprobs"}), tmp_path / "out")
     assert Results.read(out).votes("train").confidences is None
+
+
+def test_the_prompts_lean_is_taken_out_of_confidences(live, server, tmp_path):
+    server.configure(lean=4.0)
+    recipe = live(confidence={"of": "label", "by": "logprobs", "contextual": True})
+    planned = next(s for s in plan(recipe, tmp_path / "a") if s.cost is not None)
+    out = run(recipe, tmp_path / "out")
+    assert planned.cost.calls == server.stats()["calls"]  # those about no row are planned too
+    facts = Results.read(out).facts("ask-judge")
+    assert facts["asked"] == {"train": 60}
+    first, second, third = facts["contextual_bias"]
+    assert second - first == pytest.approx(np.log(4.0))
+    assert second == pytest.approx(third)
+    sure = {json.loads(a)["label.confidence"] for a in answers(out)["answer"].to_pylist()}
+    assert sorted(sure) == pytest.approx([3 / 5] * len(sure))  # without the lean: 3 against 1 and 1
 
 
 def test_examples_are_shown_and_their_answers_checked(live, server, tmp_path):

@@ -127,6 +127,8 @@ def answer(payload: dict, text: str, right: bool) -> str:
 
 def completion(payload: dict, content: str) -> bytes:
     message = {"role": "assistant", "content": content, "refusal": None}
+    asked = sum(len(m["content"].split()) for m in payload["messages"])
+    said = len(content.split())
     body = {
         "id": "chatcmpl-test",
         "object": "chat.completion",
@@ -134,8 +136,9 @@ def completion(payload: dict, content: str) -> bytes:
         "model": f"{payload['model']}-2026",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
         "usage": {
-            "prompt_tokens": sum(len(m["content"].split()) for m in payload["messages"]),
-            "completion_tokens": len(content.split()),
+            "prompt_tokens": asked,
+            "completion_tokens": said,
+            "total_tokens": asked + said,
         },
     }
     return json.dumps(body).encode()
@@ -184,6 +187,9 @@ class Server(asyncio.Protocol):
 
     def chat(self, payload: dict) -> None:
         state = STATE
+        if not payload["messages"]:
+            self.send(400, error("messages: expected at least one", "messages"))
+            return
         text = payload["messages"][min(1, len(payload["messages"]) - 1)]["content"]
         text = text.partition("\n\nAnswer with one JSON")[0]
         state.calls += 1

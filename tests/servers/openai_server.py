@@ -12,6 +12,9 @@ latency_s
     Seconds before each answer.
 api_key, models
     Where set, other keys get 401 and other models 404.
+lean
+    Where set and asked for, answers have log-probabilities: those of the first choice times
+    so much, of the value said times 3, but for texts that say nothing.
 rules
     A list of ``{"contains": TEXT, "do": [FAULT, ...]}``. Calls whose last
     message contains TEXT get one fault after the other; the last one stays
@@ -31,6 +34,7 @@ import asyncio
 import collections
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -54,6 +58,7 @@ class State:
         self.latency_s = config.get("latency_s", 0.0)
         self.api_key = config.get("api_key")
         self.models = config.get("models")
+        self.lean = config.get("lean")
         self.rules = [{**rule, "do": list(rule["do"])} for rule in config.get("rules", [])]
         self.calls = self.answered = self.in_flight = self.most_in_flight = 0
         self.by_text: collections.Counter[str] = collections.Counter()
@@ -89,15 +94,35 @@ def answer(payload: dict, text: str) -> str:
     return json.dumps(out)
 
 
-def completion(payload: dict, text: str, **message) -> dict:
+def tokens(payload: dict, content: str, lean: float | None) -> list[dict] | None:
+    """The answer in three tokens, the middle one its first value; it leans to the first choice."""
+    form = payload.get("response_format")
+    if lean is None or not form:
+        return None
+    choices = next(iter(form["json_schema"]["schema"]["properties"].values()))["enum"]
+    said = next(iter(json.loads(content).values()))
+    weights = {c: lean if i == 0 else 1.0 for i, c in enumerate(choices)}
+    if payload["messages"][-1]["content"] not in ("N/A", "[MASK]", ""):
+        weights[said] *= 3
+    top = [{"token": c, "logprob": math.log(w / sum(weights.values()))} for c, w in weights.items()]
+    before, _, after = content.partition(said)
+    return [
+        {"token": before, "logprob": 0.0, "top_logprobs": []},
+        {**next(t for t in top if t["token"] == said), "top_logprobs": top},
+        {"token": after, "logprob": 0.0, "top_logprobs": []},
+    ]
+
+
+def completion(payload: dict, text: str, lean: float | None = None, **message) -> dict:
     content = answer(payload, text)
     body = {"role": "assistant", "content": content, "refusal": None, **message}
+    logprobs = {"content": tokens(payload, content, lean)} if payload.get("logprobs") else None
     return {
         "id": "chatcmpl-test",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": f"{payload['model']}-2026",
-        "choices": [{"index": 0, "message": body, "finish_reason": "stop", "logprobs": None}],
+        "choices": [{"index": 0, "message": body, "finish_reason": "stop", "logprobs": logprobs}],
         "usage": {
             "prompt_tokens": sum(len(m["content"].split()) for m in payload["messages"]),
             "completion_tokens": len(content.split()),
@@ -149,12 +174,12 @@ async def reply(request, state: State, payload: dict, text: str) -> web.StreamRe
         request.transport.abort()
         return web.Response()
     if fault == "half":
-        return await half(request, completion(payload, text))
+        return await half(request, completion(payload, text, state.lean))
     if fault.startswith("slow:"):
         await asyncio.sleep(float(fault.removeprefix("slow:")))
     state.answered += 1
     message = {"content": None, "refusal": "I cannot."} if fault == "refusal" else {}
-    return web.json_response(completion(payload, text, **message))
+    return web.json_response(completion(payload, text, state.lean, **message))
 
 
 async def half(request: web.Request, body: dict) -> web.StreamResponse:

@@ -13,6 +13,7 @@ from llmlabel.io import read_table, write_table
 from llmlabel.llm import Failure, InvalidAnswer, Request, Response
 from llmlabel.llm.usage import usage_summary
 from llmlabel.recipe.asking import (
+    NO_ROW,
     ask_model,
     ask_rows,
     make_client,
@@ -24,7 +25,7 @@ from llmlabel.recipe.calibrating import calibrated, read_known
 from llmlabel.recipe.config import AskStep, OpenAIConfig, RecordedConfig
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
-from llmlabel.recipe.surety import Answer, judged, values_of
+from llmlabel.recipe.surety import Answer, judged, prompt_lean, values_of
 
 __all__ = ["KIND", "answers"]
 
@@ -63,8 +64,12 @@ def _run(context: Context) -> Mapping[str, Any]:
     template = step_prompt(config, recipe)
     schema = template.schema(recipe.task)
     each = len(results) // max(len(asked), 1)  # samples per row
+    lean, asked = None, [(s, r) for s, r in asked if s != NO_ROW]
+    if config.confidence is not None and config.confidence.contextual:
+        lean = prompt_lean(results[len(asked) :], schema, config.confidence)
+        results = results[: len(asked)]
     starts = range(0, len(results), each or 1)
-    found = [judged(results[i : i + each], schema, config.confidence) for i in starts]
+    found = [judged(results[i : i + each], schema, config.confidence, lean) for i in starts]
     said, fitted = _calibrate(
         [answer for _, answer in found], [r.custom_id for _, r in asked], schema, context
     )
@@ -78,7 +83,8 @@ def _run(context: Context) -> Mapping[str, Any]:
     ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     write_table(table, context.folder.path / "answers.parquet")
-    return {**_facts(table, config, recipe), **fitted}
+    facts = {**_facts(table, config, recipe), **fitted}
+    return facts if lean is None else {**facts, "contextual_bias": lean.bias}
 
 
 def _calibrate(
