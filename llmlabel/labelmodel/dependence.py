@@ -10,19 +10,25 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from llmlabel.errors import ConfigError, UnknownNameError
+from llmlabel.labelmodel.coded import CodedRows
 from llmlabel.labelmodel.patterns import Array
 from llmlabel.labelmodel.rates import Counts
-from llmlabel.labelmodel.voterows import VoteChunk, VoteRows
+from llmlabel.labelmodel.voterows import DistinctRows, VoteChunk, with_votes
 from llmlabel.votes import FloatArray
 
 __all__ = ["agreement_counts", "group_numbers", "phi", "shares_of_rows", "vote_shares_of"]
 
+_DENSE: Final = 8e9  # multiplications: a tenth of a second
+_DENSE_ROWS: Final = 1 << 14
 _CELLS: Final = 1 << 22  # of the dense part of one step
 
 
-def agreement_counts(rows: VoteRows) -> Array:
+def agreement_counts(rows: DistinctRows) -> Array:
     """Return on how many rows each two LFs give the same vote, shape (m, m)."""
     m, k = rows.shape
+    if isinstance(rows, CodedRows) and len(rows) * k * m * m < _DENSE:
+        return _dense_agreement(rows)
+    rows = with_votes(rows)
     total = np.zeros((m, m))
     for _, chunk in rows.chunks():
         group, _ = _groups(chunk, k)
@@ -33,7 +39,25 @@ def agreement_counts(rows: VoteRows) -> Array:
     return total
 
 
-def phi(agreement: Array, counts: Counts, least: float, groups: npt.NDArray[np.intp]) -> Array:
+def _dense_agreement(rows: CodedRows) -> Array:
+    m, k = rows.shape
+    total = np.zeros((m, m))
+    for start in range(0, len(rows), _DENSE_ROWS):
+        votes = rows.layout.decode(rows.codes[start : start + _DENSE_ROWS])
+        weights = rows.weights[start : start + _DENSE_ROWS, None].astype(np.float32)
+        for v in range(k):
+            said = (votes == v).astype(np.float32)
+            total += said.T @ (said * weights)
+    return total
+
+
+def phi(
+    agreement: Array,
+    counts: Counts,
+    least: float,
+    groups: npt.NDArray[np.intp],
+    drawn: float | None = None,
+) -> Array:
     r"""Return by how much LFs agree beyond what the two rates explain, shape (m, m).
 
     With :math:`x_{jv}` saying that LF j votes v, and means taken on rows of the class v
@@ -51,6 +75,8 @@ def phi(agreement: Array, counts: Counts, least: float, groups: npt.NDArray[np.i
     ----------
     groups : array of int, shape (m,)
         The group of each LF; -1 is none.
+    drawn
+        How many rows it rests on, where they are a sample that stands for more.
     """
     rows = counts.classes.sum()
     shares = np.stack([counts.classes, rows - counts.classes])
@@ -62,7 +88,7 @@ def phi(agreement: Array, counts: Counts, least: float, groups: npt.NDArray[np.i
     variance = np.einsum("sjv,sv->j", means * (1 - means), shares / rows)
     scale = np.sqrt(np.outer(variance, variance) + 1e-12)
     raw = np.clip((agreement / rows - expected) / scale, 0, 1)
-    found = raw - 2 / np.sqrt(rows)
+    found = raw - 2 / np.sqrt(rows if drawn is None else drawn)
     found = np.where(found > least, found, 0)
     for group in np.unique(groups[groups >= 0]):
         at = np.flatnonzero(groups == group)
@@ -98,10 +124,11 @@ def vote_shares_of(chunk: VoteChunk, dependence: Array, k: int) -> Array | None:
     return shares
 
 
-def shares_of_rows(rows: VoteRows, dependence: Array) -> FloatArray | None:
+def shares_of_rows(rows: DistinctRows, dependence: Array) -> FloatArray | None:
     """Return `vote_shares_of` for all votes, shape (v,), or None."""
     if not dependence.any():
         return None
+    rows = with_votes(rows)
     found = np.ones(len(rows.cells), np.float32)
     for votes, chunk in rows.chunks():
         found[votes] = vote_shares_of(chunk, dependence, rows.shape[1])

@@ -38,8 +38,8 @@ class GoldRows:
         )
 
 
-def check_gold(gold: npt.ArrayLike | None, n: int, k: int) -> npt.NDArray[np.intp]:
-    """Return gold labels of n rows, -1 where there is none.
+def check_gold(gold: npt.ArrayLike | None, n: int, k: int) -> npt.NDArray[np.intp] | None:
+    """Return gold labels of n rows, -1 where there is none; None where there are none.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def check_gold(gold: npt.ArrayLike | None, n: int, k: int) -> npt.NDArray[np.int
         Another shape, no integers, or a class that is none.
     """
     if gold is None:
-        return np.full(n, ABSTAIN, np.intp)
+        return None
     found = np.asarray(gold)
     if found.shape != (n,):
         raise DataError(f"gold: expected one label per row, shape ({n},), got {found.shape}")
@@ -60,8 +60,9 @@ def check_gold(gold: npt.ArrayLike | None, n: int, k: int) -> npt.NDArray[np.int
     return found.astype(np.intp)
 
 
-def gold_rows(L: VoteMatrix, gold: npt.NDArray[np.intp]) -> GoldRows:
+def gold_rows(L: VoteMatrix, gold: npt.NDArray[np.intp] | None) -> GoldRows:
     """Return the rows with votes that have a gold label."""
+    gold = np.empty(0, np.intp) if gold is None else gold
     at = np.flatnonzero(gold >= 0)
     at = at[(L.votes[at] != ABSTAIN).any(axis=1)]
     sure = None if L.confidences is None else L.confidences[at]

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from llmlabel.labelmodel.patterns import Array
 from llmlabel.labelmodel.rates import Counts, Scorer, softmax
-from llmlabel.labelmodel.voterows import VoteChunk, VoteRows, sample_rows
+from llmlabel.labelmodel.scoring import row_scores
+from llmlabel.labelmodel.voterows import DistinctRows, VoteRows, sample_rows, with_votes
 from llmlabel.votes import FloatArray
 
 __all__ = [
@@ -85,12 +87,12 @@ def warn_of_fall_back(report: FitReport) -> None:
         f"vote does (by {-report.gain:.3f} +- {report.standard_error:.3f}); using the majority "
         "vote instead",
         FellBackWarning,
-        stacklevel=5,
+        stacklevel=4,
     )
 
 
 def held_out_report(
-    rows: VoteRows, scorer: Scorer, shares: FloatArray | None, dependence: Array, worth: Array
+    rows: DistinctRows, scorer: Scorer, shares: FloatArray | None, dependence: Array, worth: Array
 ) -> FitReport:
     """Leave out each LF with its dependents, and foretell its votes from the others.
 
@@ -100,19 +102,24 @@ def held_out_report(
         What each LF's votes count in the mean: to agree with a bad LF is no merit.
     """
     m, k = rows.shape
-    most = int(np.clip(_WORK // (m * k), *_ROWS))
-    sample = sample_rows(rows, most)
-    chunk = sample.chunk(0, len(sample))
-    part = None if shares is None else _shares_of_sample(rows, sample, shares)
+    sample = with_votes(sample_rows(rows, int(np.clip(_WORK // (m * k), *_ROWS))))
+    part = None if shares is None else _shares_of_sample(with_votes(rows), sample, shares)
+    model = _said(sample, part, scorer)
+    majority = _said(sample, part, scorer.majority_only())
     ours, theirs = np.full(m, np.nan), np.full(m, np.nan)
     total = squares = weight = seen = 0.0
     for j in range(m):
-        found = _foretell(chunk, part, scorer, dependence, j)
-        if found is None:
+        dropped = dependence[j] > 0
+        dropped[j] = True
+        at = np.flatnonzero(model.votes[:, j] >= 0)
+        at = at[(model.votes[at][:, ~dropped] >= 0).any(axis=1)]
+        if not len(at):
             continue
-        model, majority, counts = found
-        ours[j], theirs[j] = counts @ model / counts.sum(), counts @ majority / counts.sum()
-        difference = (model - majority) * worth[j]
+        lfs = np.flatnonzero(dropped)
+        right, baseline = model.hits(at, j, lfs), majority.hits(at, j, lfs)
+        counts = sample.weights[at]
+        ours[j], theirs[j] = counts @ right / counts.sum(), counts @ baseline / counts.sum()
+        difference = (right - baseline) * worth[j]
         total += counts @ difference
         squares += counts @ difference**2
         weight += counts.sum() * worth[j]
@@ -123,35 +130,49 @@ def held_out_report(
     return FitReport(ours, theirs, float(total / weight), error, float(seen))
 
 
-def _foretell(
-    chunk: VoteChunk, shares: Array | None, scorer: Scorer, dependence: Array, j: int
-) -> tuple[Array, Array, Array] | None:
-    """Return for LF j's votes which are foretold by model and majority, and their weights."""
-    own = chunk.lf == j
-    said = np.full(len(chunk.weights), -1)
-    said[chunk.row[own]] = chunk.label[own]
-    dropped = dependence[j] > 0
-    dropped[j] = True
-    kept = ~dropped[chunk.lf] & (said[chunk.row] >= 0)
-    if not kept.any():
-        return None
-    used = np.unique(chunk.row[kept])
-    number = np.zeros(len(said), np.int32)
-    number[used] = np.arange(len(used))
-    row = number[chunk.row[kept]]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(used)))])
-    sure = None if chunk.certainty is None else chunk.certainty[kept]
-    rest = VoteChunk(starts, row, chunk.lf[kept], chunk.label[kept], sure, chunk.weights[used])
-    part = None if shares is None else shares[kept]
-    scores = scorer.scores(rest, part) - scorer.silence_terms()[dropped].sum(axis=0)
-    counts = scorer.majority_only().scores(rest, part)
-    return _hits(scores, said[used]), _hits(counts, said[used]), chunk.weights[used]
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What each LF said of some rows, and what it added to the rows' scores.
+
+    Parameters
+    ----------
+    votes : array of int, shape (u, m)
+    terms : array, shape (u, m)
+        What each vote adds to the class it names.
+    silence : array, shape (m, k)
+        What each LF's silence adds.
+    scores : array, shape (u, k)
+    """
+
+    votes: npt.NDArray[np.int32]
+    terms: Array
+    silence: Array
+    scores: Array
+
+    def hits(self, at: npt.NDArray[np.intp], j: int, lfs: npt.NDArray[np.intp]) -> Array:
+        """Return whether rows score highest, without some LFs, what LF j said of them.
+
+        Ties count by expectation.
+        """
+        votes, terms = self.votes[np.ix_(at, lfs)], self.terms[np.ix_(at, lfs)]
+        row, column = np.nonzero(votes >= 0)
+        k = self.scores.shape[1]
+        cells = row * k + votes[row, column]
+        named = np.bincount(cells, terms[row, column], minlength=len(at) * k)
+        rest = self.scores[at] - named.reshape(-1, k)
+        if len(lfs) > 1:
+            rest -= (votes < 0).astype(np.float64) @ self.silence[lfs]
+        best = rest >= rest.max(axis=1, keepdims=True) - 1e-9
+        return np.asarray(best[np.arange(len(at)), self.votes[at, j]] / best.sum(axis=1))
 
 
-def _hits(scores: Array, said: Array) -> Array:
-    """Return whether each row's best class is what was said, ties by expectation."""
-    best = scores >= scores.max(axis=1, keepdims=True) - 1e-9
-    return np.asarray(best[np.arange(len(said)), said] / best.sum(axis=1))
+def _said(rows: VoteRows, shares: Array | None, scorer: Scorer) -> _Said:
+    chunk = rows.chunk(0, len(rows))
+    votes = np.full((len(rows), rows.shape[0]), -1, np.int32)
+    votes[chunk.row, chunk.lf] = chunk.label
+    terms = np.zeros(votes.shape)
+    terms[chunk.row, chunk.lf] = scorer.vote_terms(chunk, shares)
+    return _Said(votes, terms, scorer.silence_terms(), scorer.scores(chunk, shares))
 
 
 def _shares_of_sample(rows: VoteRows, sample: VoteRows, shares: FloatArray) -> Array:
@@ -175,7 +196,7 @@ def accuracy_intervals(accuracies: Array, counts: Counts) -> Array:
     return np.stack([np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)], axis=1)
 
 
-def estimated_accuracy(rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> Estimate:
+def estimated_accuracy(rows: DistinctRows, scorer: Scorer, shares: FloatArray | None) -> Estimate:
     """Return how many covered rows are labeled rightly, by the model's own probabilities.
 
     The interval covers what the rows' number leaves open and log-odds that should be
@@ -183,12 +204,12 @@ def estimated_accuracy(rows: VoteRows, scorer: Scorer, shares: FloatArray | None
     """
     scales = (1.0, *_DOUBT)
     sums, squares = np.zeros(3), 0.0
-    for votes, chunk in rows.chunks():
-        scores = scorer.scores(chunk, None if shares is None else shares[votes])
+    for at, scores in row_scores(rows, scorer, shares):
+        weights = rows.weights[at]
         for i, scale in enumerate(scales):
-            right = softmax(scores * scale).max(axis=1)
-            sums[i] += chunk.weights @ right
-            squares += chunk.weights @ (right * (1 - right)) if i == 0 else 0.0
+            right = softmax(scores * scale).max(axis=0)
+            sums[i] += weights @ right
+            squares += weights @ (right * (1 - right)) if i == 0 else 0.0
     total = rows.weights.sum()
     value, low, high = sums / total
     error = _Z * np.sqrt(squares) / total

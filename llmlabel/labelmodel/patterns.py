@@ -27,7 +27,7 @@ class Patterns:
 
     Parameters
     ----------
-    votes : array of int16, shape (u, m)
+    votes : array of int, shape (u, m)
         Each distinct row once.
     inverse : array of int, shape (n,)
         Which of them each row is: ``votes[inverse]`` is the matrix again.
@@ -50,7 +50,7 @@ def find_patterns(votes: IntArray, weights: npt.ArrayLike | None = None) -> Patt
 
     Parameters
     ----------
-    votes : array of int16, shape (n, m)
+    votes : array of int, shape (n, m)
     weights : array, shape (n,), optional
         A weight per row, 1 by default.
 
@@ -90,9 +90,10 @@ def row_hashes(votes: IntArray) -> npt.NDArray[np.uint64]:
     """Return a 64-bit hash of each row of votes, shape (n,); equal rows, equal hashes."""
     n, m = votes.shape
     hashes = np.empty(n, np.uint64)
+    each = 8 // votes.itemsize  # votes in a word
     for start in range(0, n, _CHUNK):
         part = votes[start : start + _CHUNK]
-        words = np.full((len(part), -(-m // 4) * 4), ABSTAIN, np.int16)  # 4 votes a word
+        words = np.full((len(part), -(-m // each) * each), ABSTAIN, votes.dtype)
         words[:, :m] = part
         hashes[start : start + _CHUNK] = hash_words(words.view(np.uint64))
     return hashes

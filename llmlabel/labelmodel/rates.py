@@ -8,9 +8,10 @@ from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import expit
 
 from llmlabel.labelmodel.patterns import Array
-from llmlabel.labelmodel.voterows import Index, VoteChunk, VoteRows
+from llmlabel.labelmodel.voterows import Index, VoteChunk
 from llmlabel.votes import FloatArray
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "Scorer",
     "alike",
     "count",
-    "expected_counts",
     "learn_rates",
     "log_odds_of",
     "softmax",
@@ -133,6 +133,18 @@ class Scorer:
         weight = self.scale * (1 - self.majority_weight) * self.abstain_weight
         return weight * self.rates.log_silence()
 
+    def saying_terms(self) -> Array:
+        """Return what each LF adds to each class, silent or voting hard, shape (k, m, k + 1)."""
+        silence, pool = self.silence_terms(), self.majority_weight
+        m, k = silence.shape
+        own = np.log(self.rates.inside / self.rates.outside)
+        terms = np.zeros((k, m, k + 1))
+        terms[:, :, 0] = silence.T
+        label = np.arange(k)
+        named = self.scale * ((1 - pool) * own + pool * self.majority_odds)
+        terms[label, :, label + 1] = named.T
+        return terms
+
     def prior_terms(self) -> Array:
         """Return what each class has before any vote, shape (k,)."""
         prior = self.scale * (1 - self.majority_weight) * np.log(self.rates.balance)
@@ -161,13 +173,19 @@ def alike(m: int, k: int, precision: float) -> Rates:
 
 
 def softmax(scores: Array) -> Array:
-    """Return each row's exponentials, normalised."""
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    """Return each column's exponentials, normalised; scores have the shape (k, u)."""
+    if len(scores) == 2:
+        out = np.empty(scores.shape)
+        expit(scores[1] - scores[0], out=out[1])
+        np.subtract(1, out[1], out=out[0])
+        return out
+    powers = np.exp(scores - scores.max(axis=0))
+    powers /= powers.sum(axis=0)
+    return np.asarray(powers)
 
 
 def count(chunk: VoteChunk, posterior: Array, m: int) -> Counts:
-    """Count votes and classes of rows with class probabilities, shape (u, k)."""
+    """Count votes and classes of some rows with class probabilities, shape (u, k)."""
     k = posterior.shape[1]
     weighted = posterior * chunk.weights[:, None]
     sure = 1.0 if chunk.certainty is None else chunk.certainty
@@ -178,16 +196,6 @@ def count(chunk: VoteChunk, posterior: Array, m: int) -> Counts:
     named = weighted[chunk.row, chunk.label]
     right = np.asarray(np.bincount(cells, named * sure, minlength=m * k), np.float64)
     return Counts(votes.reshape(m, k), right.reshape(m, k), weighted.sum(axis=0))
-
-
-def expected_counts(rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> Counts:
-    """Score all rows and count (E-step), a chunk at a time."""
-    m, k = rows.shape
-    total = Counts(np.zeros((m, k)), np.zeros((m, k)), np.zeros(k))
-    for votes, chunk in rows.chunks():
-        posterior = softmax(scorer.scores(chunk, None if shares is None else shares[votes]))
-        total += count(chunk, posterior, m)
-    return total
 
 
 def log_odds_of(precision: float, k: int) -> float:

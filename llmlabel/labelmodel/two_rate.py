@@ -4,66 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Self
+from dataclasses import fields
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from llmlabel.errors import DataError
-from llmlabel.labelmodel.base import (
-    LabelModel,
-    check_weights,
-    nothing_to_learn,
-    require_votes,
-)
-from llmlabel.labelmodel.dependence import (
-    agreement_counts,
-    group_numbers,
-    phi,
-    shares_of_rows,
-    vote_shares_of,
-)
+from llmlabel.labelmodel.base import LabelModel, require_votes
+from llmlabel.labelmodel.dependence import group_numbers, vote_shares_of
 from llmlabel.labelmodel.explanation import Explanation
-from llmlabel.labelmodel.gold import GoldRows, calibrate, check_gold, gold_counts, gold_rows
-from llmlabel.labelmodel.goodness import (
-    Estimate,
-    FellBackWarning,
-    FitReport,
-    accuracy_intervals,
-    estimated_accuracy,
-    held_out_report,
-    warn_of_fall_back,
-)
+from llmlabel.labelmodel.goodness import Estimate, FellBackWarning, FitReport, warn_of_fall_back
 from llmlabel.labelmodel.patterns import Array
-from llmlabel.labelmodel.rates import (
-    Prior,
-    Scorer,
-    alike,
-    expected_counts,
-    learn_rates,
-    log_odds_of,
-    softmax,
-)
+from llmlabel.labelmodel.rates import softmax
+from llmlabel.labelmodel.scoring import vote_scores
 from llmlabel.labelmodel.text import Features, TextModel, check_features, fit_text
-from llmlabel.labelmodel.voterows import (
-    VoteRows,
-    chunk_size,
-    distinct_rows,
-    merge_rows,
-    sample_rows,
-    vote_rows,
-)
+from llmlabel.labelmodel.two_rate_fit import Settings, gather, learn
+from llmlabel.labelmodel.voterows import vote_rows
 from llmlabel.schema import ABSTAIN
-from llmlabel.votes import FloatArray, IntArray, VoteMatrix
+from llmlabel.votes import IntArray, VoteMatrix
 
 __all__ = ["FellBackWarning", "TwoRateModel"]
-
-_BALANCE_STEPS: Final = 3
-_LEAST_SHARE: Final = 1e-6
-_LEAST_WORTH: Final = 0.05  # of an LF's votes in the check of the fit
-_LEAST_ODDS: Final = 0.1
-_SHARP: Final = 0.9  # what a vote is worth where dependence is looked for: nearly sure classes
 
 
 class TwoRateModel(LabelModel):
@@ -255,7 +216,7 @@ class TwoRateModel(LabelModel):
         fall_back: bool = True,
         uncovered: str = "balance",
         max_iter: int = 3,
-        max_patterns: int = 200_000,
+        max_patterns: int = 100_000,
     ) -> None:
         self.prior_precision = prior_precision
         self.prior_votes = prior_votes
@@ -306,13 +267,15 @@ class TwoRateModel(LabelModel):
             Fewer than two classes, no vote on any row, or weights, gold labels or
             features of another shape or kind.
         """
-        self._seen = self._gathered(L, sample_weight, gold)
-        self._learn()
-        self.covered_ = L.covered()
-        self.text_ = None
+        self.check_parameters()
+        require_votes(L)
+        self._seen, self.covered_ = gather(L, sample_weight, gold)
+        self._learn(L)
         if features is not None:
             weights = np.ones(len(L)) if sample_weight is None else np.asarray(sample_weight)
-            self._learn_text(L, check_features(features, len(L)), weights * self.covered_)
+            known = check_features(features, len(L))
+            posterior = self.predict_proba(L)
+            self.text_ = fit_text(known, posterior, weights * self.covered_, self.text_strength)
         return self
 
     def partial_fit(
@@ -326,113 +289,28 @@ class TwoRateModel(LabelModel):
 
         The distinct rows seen so far are kept and the model is learned anew from them.
         """
+        self.check_parameters()
+        require_votes(L)
+        seen, covered = gather(L, sample_weight, gold)
         if hasattr(self, "_seen"):
             self._require_known(L)
-        more = self._gathered(L, sample_weight, gold)
-        if hasattr(self, "_seen"):
-            more = self._seen.joined(more)
-        self._seen = more
-        self._learn()
-        self.covered_ = L.covered()
-        self.text_ = None
+            seen = self._seen.joined(seen)
+        self._seen, self.covered_ = seen, covered
+        self._learn(L)
         return self
 
-    def _gathered(
-        self, L: VoteMatrix, sample_weight: npt.ArrayLike | None, gold: npt.ArrayLike | None
-    ) -> _Seen:
-        """Check what was given and return its distinct rows."""
-        self.check_parameters()
-        votes = require_votes(L)
-        k = len(L.classes)
-        if k < 2:
-            raise DataError(f"expected at least two classes, got {', '.join(L.classes) or 'none'}")
-        weights = check_weights(sample_weight, len(L))
-        known = check_gold(gold, len(L), k)
-        labelled = gold_rows(L, known)
-        if len(labelled.labels):
-            weights = np.where(known >= 0, 0.0, 1.0 if weights is None else weights)
-        rows = distinct_rows(votes, k, L.confidences, weights)
-        if not len(rows) and not len(labelled.labels):
-            raise nothing_to_learn(len(L))
+    def _learn(self, L: VoteMatrix) -> None:
         self.classes_ = np.array(L.classes, np.str_)
         self.lf_names_ = L.lf_names
-        return _Seen(rows, labelled)
-
-    def _learn(self) -> None:
-        rows = sample_rows(self._seen.rows, int(self.max_patterns))
-        gold = self._seen.gold
-        m, k = rows.shape
-        prior = self._prior_of_rates()
-        labelled = gold_counts(gold).scaled(self.gold_weight)
-        self.dependence_ = self._find_dependence(rows if len(rows) else gold.rows)
-        shares = shares_of_rows(rows, self.dependence_)
-        rates = alike(m, k, self.prior_precision)
-        counts = start = expected_counts(rows, Scorer(rates, 0.0, 0.0, 0.0), shares)
-        for step in range(int(self.max_iter)):
-            if step:
-                scorer = Scorer(rates, self.fit_abstain_weight, 0.0, 0.0)
-                counts = expected_counts(rows, scorer, shares)
-            counts = counts + start.scaled(self.start_weight)
-            balance = rates.balance
-            rates = learn_rates(counts + labelled, balance, prior)
-        # A prior that thinks nothing of votes does not turn the majority vote round.
-        odds = max(_LEAST_ODDS, log_odds_of(self.prior_precision, k))
-        scorer = Scorer(rates, self.abstain_weight, self.majority_weight, odds)
-        scorer = calibrate(gold, scorer, counts, balance, prior, self.gold_weight, self.dependence_)
-        self._judge(rows, scorer, shares)
-
-    def _judge(self, rows: VoteRows, scorer: Scorer, shares: FloatArray | None) -> None:
-        """Find out how far the model is to be trusted, and what it believes of the LFs."""
-        gold = gold_counts(self._seen.gold)
-        final = expected_counts(rows, scorer, shares) + gold
-        one = self.prior_precision
-        self.lf_accuracies_ = (final.right.sum(axis=1) + one) / (final.votes.sum(axis=1) + 1)
-        self.lf_accuracy_intervals_ = accuracy_intervals(self.lf_accuracies_, final)
-        self.class_balance_ = self._balance(rows, scorer, shares, gold.classes)
-        k = len(self.class_balance_)
-        worth = np.maximum(self.lf_accuracies_ - 1 / k, _LEAST_WORTH)
-        self.fit_report_ = held_out_report(rows, scorer, shares, self.dependence_, worth)
-        self.fell_back_ = bool(self.fall_back and not self.fit_report_.trusted)
+        settings = Settings(**{f.name: getattr(self, f.name) for f in fields(Settings)})
+        found = learn(self._seen, settings, group_numbers(self.groups, self.lf_names_))
+        self.scorer_, self.dependence_ = found.scorer, found.dependence
+        self.lf_accuracies_, self.lf_accuracy_intervals_ = found.accuracies, found.intervals
+        self.class_balance_, self.estimated_accuracy_ = found.balance, found.estimate
+        self.fit_report_, self.fell_back_ = found.report, found.fell_back
+        self.text_ = None
         if self.fell_back_:
-            scorer = scorer.majority_only()
             warn_of_fall_back(self.fit_report_)
-        self.scorer_ = scorer
-        self.estimated_accuracy_ = estimated_accuracy(rows, scorer, shares)
-
-    def _balance(
-        self, rows: VoteRows, scorer: Scorer, shares: FloatArray | None, gold: Array
-    ) -> Array:
-        """Return the class balance that agrees with itself.
-
-        The pool with the majority vote leans to the uniform, and the balance of the fit is
-        half the majority vote's: so start from it and repeat without either.
-        """
-        rates = scorer.rates
-        for _ in range(_BALANCE_STEPS):
-            model = Scorer(rates, self.abstain_weight, 0.0, 0.0)
-            found = expected_counts(rows, model, shares).classes + gold
-            rates = replace(rates, balance=np.maximum(found / found.sum(), _LEAST_SHARE))
-        return np.asarray(found / found.sum())
-
-    def _learn_text(self, L: VoteMatrix, features: Features, weights: Array) -> None:
-        self.text_ = fit_text(features, self.predict_proba(L), weights, self.text_strength)
-
-    def _find_dependence(self, rows: VoteRows) -> Array:
-        m, k = rows.shape
-        sharp = Scorer(alike(m, k, _SHARP), 0.0, 0.0, 0.0)
-        counts = expected_counts(rows, sharp, None)
-        groups = group_numbers(self.groups, self.lf_names_)
-        found = phi(agreement_counts(rows), counts, self.least_phi, groups)
-        return self.dependence * found
-
-    def _prior_of_rates(self) -> Prior:
-        return Prior(
-            self.prior_precision,
-            self.prior_votes,
-            self.prior_share,
-            self.prior_anchor,
-            self.balance_shrinkage / (1 - self.balance_shrinkage),
-        )
 
     def explain(self, L_row: VoteMatrix, *, features: Features | None = None) -> Explanation:
         """Return what each labeling function adds to a row's log posterior.
@@ -486,21 +364,14 @@ class TwoRateModel(LabelModel):
         """
         votes = self._require_known(L)
         text = self._text_terms(features, votes)
-        k = len(self.classes_)
-        out = np.empty((len(L), k))
-        step = chunk_size(k)
-        for start in range(0, len(out), step):
-            at = slice(start, start + step)
-            sure = None if L.confidences is None else L.confidences[at]
-            rows = vote_rows(votes[at], k, sure)
-            chunk = rows.chunk(0, len(rows))
-            scores = self.scorer_.scores(chunk, vote_shares_of(chunk, self.dependence_, k))
-            silent = np.diff(rows.starts) == 0
-            if text is not None:
-                scores = np.where(silent[:, None], 0, scores) + text[at]
-            out[at] = softmax(scores)
+        out = np.empty((len(L), len(self.classes_)))
+        for at, scores, silent in vote_scores(L, self.scorer_, self.dependence_):
             if text is None:
-                out[at][silent] = self._prior()
+                found = softmax(scores)
+                found[:, silent] = self._prior()[:, None]
+            else:
+                found = softmax(np.where(silent, 0, scores) + text[at].T)
+            out[at] = found.T
         return out
 
     def _text_terms(self, features: Features | None, votes: IntArray) -> Array | None:
@@ -517,14 +388,3 @@ class TwoRateModel(LabelModel):
         silent = ~(votes != ABSTAIN).any(axis=1)
         odds = self.text_weight * self.text_.trust * (alone - np.log(self.text_.balance))
         return np.where(silent[:, None], alone, odds)
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """Everything learned from so far."""
-
-    rows: VoteRows
-    gold: GoldRows
-
-    def joined(self, other: _Seen) -> _Seen:
-        return _Seen(merge_rows(self.rows, other.rows), self.gold.joined(other.gold))

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from llmlabel.labelmodel.coded import CodedRows, coded_rows, layout_of
 from llmlabel.labelmodel.patterns import Array, hash_words, row_hashes
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import FloatArray, IntArray
 
 __all__ = [
+    "DistinctRows",
     "Index",
     "VoteChunk",
     "VoteRows",
     "append_rows",
     "certainties",
     "distinct_rows",
+    "find_rows",
     "merge_rows",
     "sample_rows",
     "vote_rows",
+    "with_votes",
 ]
 
 Index = npt.NDArray[np.int32]
@@ -70,6 +74,8 @@ class VoteRows:
     weights : array, shape (u,)
         How often each row counts.
     shape : (m, k)
+    coded : CodedRows or None
+        The same rows as codes, where they were found as such.
     """
 
     hashes: npt.NDArray[np.uint64]
@@ -78,6 +84,7 @@ class VoteRows:
     certainty: FloatArray | None
     weights: Array
     shape: tuple[int, int]
+    coded: CodedRows | None = None
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -107,7 +114,12 @@ class VoteRows:
         starts = np.concatenate([[0], np.cumsum(lengths)])
         at = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
         sure = None if self.certainty is None else self.certainty[at]
-        return VoteRows(self.hashes[rows], starts, self.cells[at], sure, weights, self.shape)
+        coded = None if self.coded is None else self.coded.take(rows, weights)
+        cells = self.cells[at]
+        return VoteRows(self.hashes[rows], starts, cells, sure, weights, self.shape, coded)
+
+
+DistinctRows = VoteRows | CodedRows
 
 
 def chunk_size(k: int) -> int:
@@ -142,16 +154,18 @@ def vote_rows(
     >>> rows.starts.tolist(), rows.cells.tolist()
     ([0, 1, 1, 3], [1, 0, 3])
     """
-    m = votes.shape[1]
-    voted = votes != ABSTAIN
+    n, m = votes.shape
+    flat = np.ascontiguousarray(votes).reshape(-1)
+    at = np.flatnonzero(flat != ABSTAIN)
+    starts = np.searchsorted(at, np.arange(n + 1) * m)
+    lf = at - np.repeat(np.arange(n) * m, np.diff(starts))
     dtype = np.uint16 if m * k <= np.iinfo(np.uint16).max else np.uint32
-    cells = (votes + np.arange(m, dtype=np.int32) * np.int32(k))[voted].astype(dtype)
-    starts = np.concatenate([[0], np.cumsum(voted.sum(axis=1, dtype=np.int64))])
+    cells = (lf * k + flat[at]).astype(dtype)
     return VoteRows(
         np.zeros(len(votes), np.uint64),
         starts,
         cells,
-        None if confidences is None else certainties(confidences[voted], k),
+        None if confidences is None else certainties(confidences.reshape(-1)[at], k),
         np.ones(len(votes)) if weights is None else weights,
         (m, k),
     )
@@ -202,30 +216,72 @@ def append_rows(one: VoteRows, other: VoteRows) -> VoteRows:
     return _concatenate([one, other], np.concatenate([one.hashes, other.hashes]), one.shape)
 
 
-def merge_rows(one: VoteRows, other: VoteRows) -> VoteRows:
+def find_rows(
+    votes: IntArray, k: int, confidences: FloatArray | None, weights: Array | None
+) -> tuple[DistinctRows, npt.NDArray[np.bool_]]:
+    """Return the distinct rows with votes, as codes where they can be, and which rows have any."""
+    layout = None if confidences is not None else layout_of(votes.shape[1], k)
+    if layout is not None and len(votes):
+        return coded_rows(votes, layout, weights)
+    return distinct_rows(votes, k, confidences, weights), (votes != ABSTAIN).any(axis=1)
+
+
+def merge_rows(one: DistinctRows, other: DistinctRows) -> DistinctRows:
     """Return the rows of both, each once, with the sum of its weights."""
+    if isinstance(one, CodedRows) and isinstance(other, CodedRows):
+        return one.joined(other)
+    one, other = _plain(one), _plain(other)
     both = append_rows(one, other)
     found, first, inverse = np.unique(both.hashes, return_index=True, return_inverse=True)
     totals = np.bincount(inverse.reshape(-1), both.weights, minlength=len(found))
     return both.take(first, np.asarray(totals, np.float64))
 
 
-def sample_rows(rows: VoteRows, most: int) -> VoteRows:
+def _plain(rows: DistinctRows) -> VoteRows:
+    if isinstance(rows, VoteRows):
+        return rows
+    return distinct_rows(rows.layout.decode(rows.codes), rows.shape[1], None, rows.weights)
+
+
+def sample_rows(rows: DistinctRows, most: int) -> DistinctRows:
     """Return at most so many rows that stand for all.
 
-    The heaviest half are kept as they are. Of the others the first by hash, which is a
-    random sample that does not depend on the rows' order, stand for the rest, their
-    weights scaled up.
+    The heaviest, up to a half, are kept as they are. Of the others the first by hash, which
+    is a random sample that does not depend on the rows' order, stand for the rest, their
+    weights scaled up. The rows come in the order of their hashes.
     """
-    if len(rows) <= most:
+    if len(rows) > most:
+        half = len(rows) - most // 2
+        heavy = rows.weights > np.partition(rows.weights, half)[half]
+        rest = np.flatnonzero(~heavy)
+        count = most - (len(rows) - len(rest))
+        by_hash = rest if isinstance(rows, VoteRows) else _first(rows.hashes, rest, count)
+        drawn = by_hash[:count]
+        weights = rows.weights.copy()
+        weights[drawn] *= rows.weights[rest].sum() / rows.weights[drawn].sum()
+        heavy[drawn] = True
+        at = np.flatnonzero(heavy)
+        rows = rows.take(at, weights[at])
+    if isinstance(rows, VoteRows):
         return rows
-    by_weight = np.argsort(-rows.weights, kind="stable")
-    sure, rest = by_weight[: most // 2], by_weight[most // 2 :]
-    drawn = np.sort(rest)[: most - len(sure)]
-    weights = rows.weights.copy()
-    weights[drawn] *= rows.weights[rest].sum() / rows.weights[drawn].sum()
-    at = np.sort(np.concatenate([sure, drawn]))
-    return rows.take(at, weights[at])
+    order = np.argsort(rows.hashes)
+    return rows.take(order, rows.weights[order])
+
+
+def with_votes(rows: DistinctRows) -> VoteRows:
+    """Return the rows as their votes, with their codes beside."""
+    if isinstance(rows, VoteRows):
+        return rows
+    found = vote_rows(rows.layout.decode(rows.codes), rows.shape[1], None, rows.weights)
+    return replace(found, hashes=rows.hashes, coded=rows)
+
+
+def _first(
+    hashes: npt.NDArray[np.uint64], rows: npt.NDArray[np.intp], count: int
+) -> npt.NDArray[np.intp]:
+    if count >= len(rows):
+        return rows
+    return rows[np.argpartition(hashes[rows], count)[:count]]
 
 
 def _concatenate(

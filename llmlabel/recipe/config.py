@@ -102,7 +102,6 @@ class ConfidenceConfig(Strict):
         None, description="rows with a known answer: columns id and the field's name"
     )
 
-
     @model_validator(mode="after")
     def _check_contextual(self) -> ConfidenceConfig:
         if self.contextual and self.by != "logprobs":
