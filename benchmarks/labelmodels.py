@@ -66,6 +66,7 @@ PEERS: Final = (
 )
 SEEDED: Final = ("snorkel", "flyingsquid")
 SLACK: Final = 0.5  # points below majority vote that still count as not below
+SHORT_S: Final = 8.0
 METRICS: Final = ("covered", "all", "macro_f1", "nll", "ece", "seconds")
 
 Floats = npt.NDArray[np.float64]
@@ -187,12 +188,22 @@ def measure_scale(plan: Plan, skipped: dict[str, str]) -> dict[str, dict[str, An
             for model in (TESTED, "snorkel:100"):
                 console.print(f"1,000,000 x {m}, {k} classes: {model}", markup=False)
                 try:
-                    answer = run_worker(model, arrays, limit=600)
-                    row[model] = {"seconds": answer.seconds[0], "peak_mb": answer.peak_mb}
+                    row[model] = timed(model, arrays)
                 except (Unavailable, KeyError) as reason:
                     skipped[f"{model} at 1,000,000 x {m}"] = str(reason)
             found[f"{m}_lfs_{k}_classes_{coverage:g}"] = row
     return found
+
+
+def timed(model: str, arrays: Mapping[str, Any]) -> dict[str, float]:
+    """Return seconds and memory of a fresh process; the median of three where it is short."""
+    answers: list[Answer] = []
+    while not answers or (len(answers) < 3 and sum(a.seconds[0] for a in answers) < SHORT_S):
+        answers.append(run_worker(model, arrays, limit=600))
+    return {
+        "seconds": float(np.median([a.seconds[0] for a in answers])),
+        "peak_mb": max(a.peak_mb for a in answers),
+    }
 
 
 def all_models(plan: Plan) -> list[str]:

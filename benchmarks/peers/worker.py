@@ -3,8 +3,7 @@
     python worker.py MODEL IN.npz OUT.npz LIMIT_SECONDS
 
 IN holds ``fit_I``, ``score_I`` (int votes, shape (n, m)), ``k_I`` and ``seed`` per set I; or a
-path ``fit_I`` to a .npy file, scored on the same rows, whose answer is not kept, and whose
-seconds are the median of three fits where these are short. OUT gets
+path ``fit_I`` to a .npy file, scored on the same rows, whose answer is not kept. OUT gets
 ``proba_I``, ``seconds_I`` (fit and predict), ``failed_I`` (why there is no answer) and
 ``peak_mb``. Nothing of llmlabel is imported unless MODEL begins with ``ours:``.
 """
@@ -87,8 +86,6 @@ def crowdkit(name: str, votes: Votes, scored: Votes, k: int, seed: int) -> Float
 
 
 Fit = Callable[[str, Votes, Votes, int, int], Floats]
-REPEATS, SHORT_S = 3, 8.0
-
 PROJECTS: Mapping[str, Fit] = {
     "ours": ours,
     "snorkel": snorkel,
@@ -112,17 +109,13 @@ def main(model: str, source: str, target: str, limit: str) -> None:
         votes = np.load(str(given[f"fit_{i}"])) if on_disk else given[f"fit_{i}"]
         scored = given[f"score_{i}"] if f"score_{i}" in given.files else votes
         k, seed = int(given[f"k_{i}"]), int(given["seed"])
-        seconds: list[float] = []
+        start = time.perf_counter()
         try:
-            # Three times where it is short: the first fit of a process pays for fresh memory.
-            while not seconds or (on_disk and len(seconds) < REPEATS and sum(seconds) < SHORT_S):
-                start = time.perf_counter()
-                proba = np.asarray(PROJECTS[project](variant, votes, scored, k, seed))
-                seconds.append(time.perf_counter() - start)
+            proba = np.asarray(PROJECTS[project](variant, votes, scored, k, seed))
         except Exception as error:
             out[f"failed_{i}"] = f"{type(error).__name__}: {error}"[:200]
             continue
-        out[f"seconds_{i}"] = float(np.median(seconds))
+        out[f"seconds_{i}"] = time.perf_counter() - start
         if not on_disk:
             out |= _answer(i, proba)
     out["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

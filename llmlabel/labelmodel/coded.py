@@ -33,11 +33,13 @@ __all__ = [
 
 Codes = npt.NDArray[np.uint16]
 
+Index = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.uint64]
 Encoded = tuple[Codes, Keys]
 
 _TABLE: Final = 1 << 13  # entries: with its neighbours it stays in the CPU's cache
 _MOST_CLASSES: Final = 10  # beyond, most entries are never seen and single votes are cheaper
+_MANY: Final = 1 << 16  # rows from which the codes are remembered
 _CHUNK: Final = 1 << 14
 _PER_WORD: Final = 4
 
@@ -150,7 +152,12 @@ def encode(votes: IntArray, layout: Layout) -> Encoded:
 def row_keys(codes: Codes) -> Keys:
     """Return 64 bits of each row: its codes as they are where they fit in, else a hash."""
     words = codes.view(np.uint64)
-    return words[:, 0] if words.shape[1] == 1 else hash_words(words)
+    if words.shape[1] == 1:
+        return words[:, 0]
+    keys = np.empty(len(words), np.uint64)
+    for start in range(0, len(words), _CHUNK):
+        keys[start : start + _CHUNK] = hash_words(words[start : start + _CHUNK])
+    return keys
 
 
 def encoded(votes: IntArray, layout: Layout) -> Encoded:
@@ -159,12 +166,21 @@ def encoded(votes: IntArray, layout: Layout) -> Encoded:
     Most often the rows of a fit are those that are predicted next.
     """
     global _last
-    known, made, found = _last
+    known, made, found, _ = _last
     if known is not None and known() is votes and made == layout:
         return cast("Encoded", found)
     found = encode(votes, layout)
-    _last = (weakref.ref(votes, _forget), layout, found)
+    if len(votes) < _MANY:
+        return found
+    _last = (weakref.ref(votes, _forget), layout, found, None)
     return found
+
+
+def _remember(votes: IntArray, index: Index, codes: Codes) -> None:
+    global _last
+    known, layout, found, _ = _last
+    if known is not None and known() is votes:
+        _last = (known, layout, found, (codes, index))
 
 
 def _forget(dead: object) -> None:
@@ -173,20 +189,20 @@ def _forget(dead: object) -> None:
         _last = _NOTHING
 
 
-_NOTHING: Final[Any] = (None, None, None)
+_NOTHING: Final[Any] = (None, None, None, None)
 _last: Any = _NOTHING
 
 
 @dataclass(frozen=True)
 class CodedRows:
-    """Distinct rows with at least one vote, as codes, in any order.
+    """Rows as codes, in any order; one of each kind has the weight of all, and others none.
 
     Parameters
     ----------
     keys : array of uint64, shape (u,)
     codes : array of uint16, shape (u, layout.columns)
     weights : array, shape (u,)
-        How often each row counts.
+        How often each row counts: not at all where it has no vote.
     layout
     """
 
@@ -217,13 +233,13 @@ class CodedRows:
         keys = np.concatenate([self.keys, other.keys])
         codes = np.concatenate([self.codes, other.codes])
         weights = np.concatenate([self.weights, other.weights])
-        return _distinct(keys, codes, weights, self.layout)
+        return _sorted(keys, codes, weights, self.layout)
 
 
 def coded_rows(
     votes: IntArray, layout: Layout, weights: Array | None = None
 ) -> tuple[CodedRows, npt.NDArray[np.bool_]]:
-    """Return the distinct rows with votes, and which rows have any, shape (n,).
+    """Return rows with the weight of all that are like them, and which have votes, shape (n,).
 
     Rows are told apart by 64 bits: exactly where their codes fit in them (32 LFs of two
     classes), else by a hash. Two rows among a million share one with a probability of
@@ -233,11 +249,29 @@ def coded_rows(
     --------
     >>> votes = np.array([[0, 1], [1, 1], [0, 1], [-1, -1]], np.int8)
     >>> rows, covered = coded_rows(votes, layout_of(2, 2))
-    >>> len(rows), sorted(rows.weights.tolist()), covered.tolist()
-    (2, [1.0, 2.0], [True, True, True, False])
+    >>> sorted(rows.weights[rows.weights > 0].tolist()), covered.tolist()
+    ([1.0, 2.0], [True, True, True, False])
     """
     codes, keys = encoded(votes, layout)
-    return _distinct(keys, codes, weights, layout), ~silent_rows(keys, layout)
+    if _seldom_repeat(keys):
+        return _sorted(keys, codes, weights, layout), ~silent_rows(keys, layout)
+    index, distinct = _numbered(keys)
+    own = _codes_of(index, distinct, codes, layout)
+    _remember(votes, index, own)
+    totals = np.bincount(index, weights, minlength=len(distinct)).astype(np.float64)
+    return _voting(distinct, own, totals, layout), ~silent_rows(keys, layout)
+
+
+def repeated(votes: IntArray, layout: Layout) -> tuple[IntArray, Index] | None:
+    """Return distinct rows and which of them each row is, where that was found out just before.
+
+    None where rows seldom repeat, too.
+    """
+    known, made, _, numbered = _last
+    if known is None or known() is not votes or made != layout or numbered is None:
+        return None
+    codes, index = numbered
+    return layout.decode(codes), index
 
 
 def silent_rows(keys: Keys, layout: Layout) -> npt.NDArray[np.bool_]:
@@ -249,20 +283,42 @@ def _silence(layout: Layout) -> int:
     return int(row_keys(np.zeros((1, layout.columns), np.uint16))[0])
 
 
-def _distinct(keys: Keys, codes: Codes, weights: Array | None, layout: Layout) -> CodedRows:
+def _numbered(keys: Keys) -> tuple[Index, Keys]:
+    """Return which distinct key each row has, and the distinct keys."""
     found = pa.array(keys).dictionary_encode()  # a hash table: five times as fast as sorting
-    index, distinct = found.indices.to_numpy(), found.dictionary.to_numpy()
-    totals = np.bincount(index, weights, minlength=len(distinct)).astype(np.float64)
+    return found.indices.to_numpy(), found.dictionary.to_numpy()
+
+
+def _codes_of(index: Index, distinct: Keys, codes: Codes, layout: Layout) -> Codes:
     if layout.columns == _PER_WORD:
-        own = np.ascontiguousarray(distinct).view(np.uint16).reshape(-1, _PER_WORD)
+        return np.ascontiguousarray(distinct).view(np.uint16).reshape(-1, _PER_WORD)
+    some = np.empty(len(distinct), np.int32)
+    some[index] = np.arange(len(index), dtype=np.int32)
+    return codes[some]
+
+
+def _seldom_repeat(keys: Keys) -> bool:
+    some = keys[: 1 << 13]
+    return 2 * len(np.unique(some)) > len(some)
+
+
+def _sorted(keys: Keys, codes: Codes, weights: Array | None, layout: Layout) -> CodedRows:
+    """Return all rows, one of each kind with the weight of all: nothing is copied."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    totals = np.zeros(len(keys))
+    if weights is None:
+        totals[order[first]] = np.diff(np.append(first, len(keys)))
     else:
-        some = np.empty(len(distinct), np.int32)
-        some[index] = np.arange(len(keys), dtype=np.int32)
-        own = codes[some]
-    kept = (totals > 0) & ~silent_rows(distinct, layout)
-    if kept.all():
-        return CodedRows(distinct, own, totals, layout)
-    return CodedRows(distinct[kept], own[kept], totals[kept], layout)
+        totals[order[first]] = np.add.reduceat(weights[order], first)
+    totals[silent_rows(keys, layout)] = 0
+    return CodedRows(keys, codes, totals, layout)
+
+
+def _voting(keys: Keys, codes: Codes, totals: Array, layout: Layout) -> CodedRows:
+    weights = np.where(silent_rows(keys, layout), 0, totals)
+    return CodedRows(keys, codes, weights, layout)
 
 
 def _digits(seen: Array, base: int, width: int) -> Array:

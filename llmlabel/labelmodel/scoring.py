@@ -8,14 +8,22 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.labelmodel.coded import CodedRows, Codes, Layout, encoded, layout_of, silent_rows
+from llmlabel.labelmodel.coded import (
+    CodedRows,
+    Codes,
+    Layout,
+    encoded,
+    layout_of,
+    repeated,
+    silent_rows,
+)
 from llmlabel.labelmodel.dependence import vote_shares_of
 from llmlabel.labelmodel.patterns import Array
 from llmlabel.labelmodel.rates import Counts, Scorer, count, softmax
 from llmlabel.labelmodel.voterows import DistinctRows, VoteChunk, chunk_size, vote_rows, with_votes
 from llmlabel.votes import FloatArray, VoteMatrix
 
-__all__ = ["class_shares", "expected_counts", "row_scores", "vote_scores"]
+__all__ = ["class_shares", "expected_counts", "repeated_rows", "row_scores", "vote_scores"]
 
 _CODES: Final = 1 << 15  # rows looked up at a time
 
@@ -105,6 +113,20 @@ def _shared_votes(
     part = shares[at].astype(np.float64) - 1
     less = scorer.scale * (1 - scorer.majority_weight) * ratio * part
     return np.searchsorted(rows.starts, at, side="right") - 1, label, less
+
+
+def repeated_rows(L: VoteMatrix) -> tuple[VoteMatrix, npt.NDArray[np.int32]] | None:
+    """Return the distinct rows of votes just learned from, and which of them each row is.
+
+    None where that is not known, or rows seldom repeat.
+    """
+    layout = None if L.confidences is not None else layout_of(len(L.lf_names), len(L.classes))
+    found = None if layout is None else repeated(L.votes, layout)
+    if found is None:
+        return None
+    votes, index = found
+    votes.setflags(write=False)
+    return VoteMatrix(votes, L.lf_names, L.classes), index
 
 
 def vote_scores(

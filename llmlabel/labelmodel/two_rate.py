@@ -17,7 +17,7 @@ from llmlabel.labelmodel.explanation import Explanation
 from llmlabel.labelmodel.goodness import Estimate, FellBackWarning, FitReport, warn_of_fall_back
 from llmlabel.labelmodel.patterns import Array
 from llmlabel.labelmodel.rates import softmax
-from llmlabel.labelmodel.scoring import vote_scores
+from llmlabel.labelmodel.scoring import repeated_rows, vote_scores
 from llmlabel.labelmodel.text import Features, TextModel, check_features, fit_text
 from llmlabel.labelmodel.two_rate_fit import Settings, gather, learn
 from llmlabel.labelmodel.voterows import vote_rows
@@ -364,6 +364,10 @@ class TwoRateModel(LabelModel):
         """
         votes = self._require_known(L)
         text = self._text_terms(features, votes)
+        if text is None and (seen := repeated_rows(L)) is not None:
+            distinct, index = seen
+            found = self.predict_proba(distinct)
+            return np.asarray(found.take(index, axis=0, mode="clip"))  # clip: not checked
         out = np.empty((len(L), len(self.classes_)))
         for at, scores, silent in vote_scores(L, self.scorer_, self.dependence_):
             if text is None:

@@ -121,7 +121,7 @@ def gather(
     if known is not None and len(labelled.labels):
         weights = np.where(known >= 0, 0.0, 1.0 if weights is None else weights)
     rows, covered = find_rows(L.votes, k, L.confidences, weights)
-    if not len(rows) and not len(labelled.labels):
+    if not rows.weights.any() and not len(labelled.labels):
         raise nothing_to_learn(len(L))
     return Seen(rows, labelled), covered
 
@@ -214,7 +214,9 @@ def _dependence(rows: DistinctRows, settings: Settings, groups: npt.NDArray[np.i
     whole, rows = rows, sample_rows(rows, _DEPENDENCE_ROWS)
     m, k = rows.shape
     weights = rows.weights
-    drawn = None if len(rows) == len(whole) else float(weights.sum() ** 2 / (weights @ weights))  # Kish
+    drawn = (
+        None if len(rows) == len(whole) else float(weights.sum() ** 2 / (weights @ weights))
+    )  # Kish
     sharp = Scorer(alike(m, k, _SHARP), 0.0, 0.0, 0.0)
     counts = expected_counts(rows, sharp, None)
     found = phi(agreement_counts(rows), counts, settings.least_phi, groups, drawn)

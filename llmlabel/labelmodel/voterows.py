@@ -250,22 +250,21 @@ def sample_rows(rows: DistinctRows, most: int) -> DistinctRows:
     is a random sample that does not depend on the rows' order, stand for the rest, their
     weights scaled up. The rows come in the order of their hashes.
     """
-    if len(rows) > most:
-        half = len(rows) - most // 2
-        heavy = rows.weights > np.partition(rows.weights, half)[half]
+    at = np.flatnonzero(rows.weights > 0)
+    weights, hashes = rows.weights[at], rows.hashes[at]
+    if len(at) > most:
+        half = len(at) - most // 2
+        heavy = weights > np.partition(weights, half)[half]
         rest = np.flatnonzero(~heavy)
-        count = most - (len(rows) - len(rest))
-        by_hash = rest if isinstance(rows, VoteRows) else _first(rows.hashes, rest, count)
-        drawn = by_hash[:count]
-        weights = rows.weights.copy()
-        weights[drawn] *= rows.weights[rest].sum() / rows.weights[drawn].sum()
+        count = most - (len(at) - len(rest))
+        drawn = rest[np.argpartition(hashes[rest], count)[:count]]
+        weights[drawn] *= weights[rest].sum() / weights[drawn].sum()
         heavy[drawn] = True
-        at = np.flatnonzero(heavy)
-        rows = rows.take(at, weights[at])
-    if isinstance(rows, VoteRows):
+        at, weights, hashes = at[heavy], weights[heavy], hashes[heavy]
+    elif isinstance(rows, VoteRows):
         return rows
-    order = np.argsort(rows.hashes)
-    return rows.take(order, rows.weights[order])
+    order = np.argsort(hashes)
+    return rows.take(at[order], weights[order])
 
 
 def with_votes(rows: DistinctRows) -> VoteRows:
@@ -274,14 +273,6 @@ def with_votes(rows: DistinctRows) -> VoteRows:
         return rows
     found = vote_rows(rows.layout.decode(rows.codes), rows.shape[1], None, rows.weights)
     return replace(found, hashes=rows.hashes, coded=rows)
-
-
-def _first(
-    hashes: npt.NDArray[np.uint64], rows: npt.NDArray[np.intp], count: int
-) -> npt.NDArray[np.intp]:
-    if count >= len(rows):
-        return rows
-    return rows[np.argpartition(hashes[rows], count)[:count]]
 
 
 def _concatenate(
