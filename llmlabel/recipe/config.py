@@ -165,8 +165,14 @@ class AggregateStep(Strict):
     """Denoise the votes into probabilities."""
 
     step: Literal["aggregate"]
-    model: str = Field("dawid_skene", description="a label model's name, or module:object")
+    model: str = Field("two_rate", description="a label model's name, or module:object")
     params: dict[str, Any] = Field(default_factory=dict)
+    gold: str | None = Field(
+        None, description="training rows whose class is known: columns id and label"
+    )
+    features: Literal["embeddings", "tfidf"] | None = Field(
+        None, description="let the texts speak too: by the embed step's vectors, or by words"
+    )
 
 
 class DistillStep(Strict):

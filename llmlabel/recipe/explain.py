@@ -15,7 +15,7 @@ from llmlabel.lf import LF, answer_column, evidence
 from llmlabel.recipe.config import AggregateStep
 from llmlabel.recipe.load import Recipe, load_recipe
 from llmlabel.recipe.steps import Context, Observer
-from llmlabel.recipe.steps.aggregate import make_model
+from llmlabel.recipe.steps.aggregate import fitted
 from llmlabel.recipe.steps.label import batch, build_lfs
 from llmlabel.report import Results
 
@@ -109,11 +109,12 @@ def _weighed(
 ) -> dict[str, Any]:
     """Add what each vote weighs, where the label model can say it."""
     aggregate = next(s for s in recipe.config.steps if isinstance(s, AggregateStep))
-    model = make_model(aggregate.model, aggregate.params)
+    step = results.steps["aggregate"]
+    model, features = fitted(Context(recipe, aggregate, step, results.steps, Observer()))
     if not hasattr(model, "explain"):
         return {"votes": [{**vote, "weight": None} for vote in votes]}
-    matrix = results.votes(split)
-    found = model.fit(results.votes("train")).explain(matrix.take([at]))
+    more = {"features": features[split][[at]]} if features else {}
+    found = model.explain(results.votes(split).take([at]), **more)
     order = np.argsort(-found.log_posterior, kind="stable")
     first, second = (found.classes[int(k)] for k in order[:2])
     prior, added = found.log_odds(first, second)

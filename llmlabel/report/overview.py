@@ -66,6 +66,11 @@ def tiles(results: Results, measured: str | None) -> list[dict[str, str]]:
             low, high = row["accuracy"]["low"], row["accuracy"]["high"]
             note = f"accuracy on {split}, {percent(low, 1)} to {percent(high, 1)}"
             out.append({"name": name, "value": percent(row["accuracy"]["value"], 1), "note": note})
+    estimate = results.facts("aggregate").get("estimated_accuracy")
+    if estimate and measured_row(results, "train", "label_model") is None:
+        value, low, high = estimate
+        note = f"its own estimate without gold labels, {percent(low, 1)} to {percent(high, 1)}"
+        out.append({"name": "label model, estimated", "value": percent(value, 1), "note": note})
     return out
 
 

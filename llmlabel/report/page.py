@@ -110,6 +110,11 @@ def _warnings(results: Results) -> list[str]:
             out.append(f"{name}: the answers are recorded ones; no LLM was called in this run.")
     if results.facts("aggregate").get("converged") is False:
         out.append("The label model stopped before it converged.")
+    if results.facts("aggregate").get("fell_back"):
+        out.append(
+            "The label model foretold the votes of left-out labeling functions worse than the "
+            "majority vote does; what is shown as label model is the majority vote."
+        )
     return out
 
 

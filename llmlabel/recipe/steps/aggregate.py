@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from llmlabel import registry
-from llmlabel.errors import ConfigError
+from llmlabel.errors import ConfigError, DataError
 from llmlabel.io import write_table
-from llmlabel.io.runs import write_json
-from llmlabel.labelmodel import LabelModel, LabelSet, MajorityVote
-from llmlabel.recipe.steps.base import Context, StepKind
+from llmlabel.io.runs import read_json, write_json
+from llmlabel.labelmodel import FellBackWarning, LabelModel, LabelSet, MajorityVote
+from llmlabel.recipe.calibrating import read_known
+from llmlabel.recipe.config import AggregateStep
+from llmlabel.recipe.load import Recipe
+from llmlabel.recipe.steps.base import Context, StepKind, file_prints
+from llmlabel.recipe.steps.embed import step_vectors
+from llmlabel.schema import ABSTAIN
 from llmlabel.votes import VoteMatrix
 
-__all__ = ["KIND", "make_model"]
+__all__ = ["KIND", "fitted", "make_model"]
+
+_MAX_TERMS = 50_000
 
 
 def make_model(name: str, params: Mapping[str, Any]) -> Any:
@@ -38,30 +49,116 @@ def make_model(name: str, params: Mapping[str, Any]) -> Any:
     return model
 
 
+def fitted(context: Context) -> tuple[Any, Mapping[str, Any]]:
+    """Return the step's model, fitted on the training rows, and each split's features.
+
+    Raises
+    ------
+    ConfigError
+        The model takes no gold labels or no features, and is given some.
+    """
+    config: AggregateStep = context.config
+    model = make_model(config.model, _with_groups(context))
+    features = _features(context)
+    said = {"gold": _known(context), "features": features.get("train")}
+    given = {name: value for name, value in said.items() if value is not None}
+    _require_taken(model, config, given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FellBackWarning)  # the facts and the report say it
+        model.fit(VoteMatrix.load(context.input("label") / "votes.train.npz"), **given)
+    return model, features
+
+
 def _run(context: Context) -> Mapping[str, Any]:
     label = context.input("label")
     votes = {s: VoteMatrix.load(label / f"votes.{s}.npz") for s in context.splits}
-    model = make_model(context.config.model, context.config.params).fit(votes["train"])
+    model, features = fitted(context)
     baseline = MajorityVote().fit(votes["train"])
     for split, matrix in votes.items():
         ids = context.rows(split)["id"].to_pylist()
-        for name, fitted in (("labels", model), ("majority", baseline)):
-            labels = LabelSet(
-                ids, matrix.classes, fitted.predict_proba(matrix), covered=matrix.covered()
-            )
+        more = {"features": features[split]} if features else {}
+        found = {
+            "labels": model.predict_proba(matrix, **more),
+            "majority": baseline.predict_proba(matrix),
+        }
+        for name, probabilities in found.items():
+            labels = LabelSet(ids, matrix.classes, probabilities, covered=matrix.covered())
             write_table(labels.to_table(), context.folder.path / f"{name}.{split}.parquet")
-    accuracies = getattr(model, "lf_accuracies_", None)
-    learned = {
-        "model": context.config.model,
-        "class_balance": _rounded(getattr(model, "class_balance_", None)),
-        "lf_accuracies": _rounded(accuracies),
-    }
-    write_json(learned, context.folder.path / "model.json")
+    write_json(_learned(model, context.config), context.folder.path / "model.json")
+    return _facts(model, context)
+
+
+def _with_groups(context: Context) -> dict[str, Any]:
+    """Return the model's parameters; LFs that read one prompt's answers are one group.
+
+    They come from one call, and are wrong together.
+    """
+    config: AggregateStep = context.config
+    accepted = inspect.signature(registry.load(config.model, "label_models")).parameters
+    if "groups" in config.params or "groups" not in accepted:
+        return dict(config.params)
+    lfs = read_json(context.input("label") / "lfs.json")
+    asked = {lf["name"]: lf["prompt"] for lf in lfs if lf["prompt"] is not None}
+    return {**config.params, "groups": asked} if asked else dict(config.params)
+
+
+def _known(context: Context) -> npt.NDArray[np.intp] | None:
+    """Return the known class of each training row, -1 elsewhere."""
+    config, recipe = context.config, context.recipe
+    if config.gold is None:
+        return None
+    file = recipe.resolve(config.gold)
+    known = read_known(file, "label", recipe.task.names)
+    ids = context.rows("train")["id"].to_pylist()
+    found = np.array([known.get(i, ABSTAIN) for i in ids], np.intp)
+    if (found == ABSTAIN).all():
+        raise DataError("none of its ids is one of a training row", file=file, field="id")
+    return found
+
+
+def _features(context: Context) -> dict[str, Any]:
+    kind = context.config.features
+    if kind is None:
+        return {}
+    if kind == "embeddings":
+        folder = context.input("embed")
+        return {s: np.asarray(step_vectors(folder, s)) for s in context.splits}
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=_MAX_TERMS)
+    train = vectorizer.fit_transform(context.texts("train"))
+    others = [s for s in context.splits if s != "train"]
+    return {"train": train, **{s: vectorizer.transform(context.texts(s)) for s in others}}
+
+
+def _require_taken(model: Any, config: AggregateStep, given: Mapping[str, Any]) -> None:
+    taken = inspect.signature(model.fit).parameters
+    for name in given:
+        if name not in taken:
+            raise ConfigError(f"label model {config.model!r} takes no {name}; two_rate does")
+
+
+def _learned(model: Any, config: AggregateStep) -> dict[str, Any]:
     return {
-        "model": context.config.model,
-        "iterations": getattr(model, "n_iter_", None),
-        "converged": getattr(model, "converged_", None),
+        "model": config.model,
+        "class_balance": _rounded(getattr(model, "class_balance_", None)),
+        "lf_accuracies": _rounded(getattr(model, "lf_accuracies_", None)),
+        "lf_accuracy_intervals": _rounded_rows(getattr(model, "lf_accuracy_intervals_", None)),
     }
+
+
+def _facts(model: Any, context: Context) -> Mapping[str, Any]:
+    config, gold = context.config, _known(context)
+    facts: dict[str, Any] = {"model": config.model}
+    for name in ("n_iter_", "converged_", "fell_back_"):
+        if hasattr(model, name):
+            facts[{"n_iter_": "iterations"}.get(name, name.rstrip("_"))] = getattr(model, name)
+    if gold is not None:
+        facts["gold_rows"] = int((gold != ABSTAIN).sum())
+    if config.features is not None:
+        facts["features"] = config.features
+    if hasattr(model, "estimated_accuracy_"):
+        found = model.estimated_accuracy_
+        facts["estimated_accuracy"] = _rounded([found.value, found.low, found.high])
+    return facts
 
 
 def _rounded(values: Any) -> list[float | None] | None:
@@ -70,4 +167,17 @@ def _rounded(values: Any) -> list[float | None] | None:
     return [None if np.isnan(v) else round(float(v), 6) for v in np.asarray(values)]
 
 
-KIND = StepKind(version=1, run=_run, uses=lambda _, __: ("load", "label"))
+def _rounded_rows(values: Any) -> list[list[float | None] | None] | None:
+    return None if values is None else [_rounded(row) for row in values]
+
+
+def _uses(config: AggregateStep, before: Sequence[str]) -> Sequence[str]:
+    needed = {"load", "label"} | ({"embed"} if config.features == "embeddings" else set())
+    return [name for name in before if name in needed]
+
+
+def _external(config: AggregateStep, recipe: Recipe) -> Mapping[str, Any]:
+    return {} if config.gold is None else file_prints(recipe, config.gold)
+
+
+KIND = StepKind(version=2, run=_run, uses=_uses, external=_external)
