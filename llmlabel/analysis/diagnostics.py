@@ -206,7 +206,7 @@ def _chunks(votes: IntArray) -> Iterator[tuple[int, IntArray]]:
 def _contested(votes: IntArray, active: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Which rows have votes for more than one class."""
     highest = votes.max(axis=1, initial=ABSTAIN)
-    lowest = votes.min(axis=1, initial=np.iinfo(np.int16).max, where=active)
+    lowest = votes.min(axis=1, initial=np.iinfo(votes.dtype).max, where=active)
     return np.asarray(lowest < highest)
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from llmlabel.errors import DataError
-from llmlabel.labelmodel.explanation import log_softmax
 from llmlabel.labelmodel.patterns import Array, hash_words
+from llmlabel.schema import ABSTAIN
+from llmlabel.votes import IntArray
 
-__all__ = ["TextModel", "check_features", "fit_text"]
+__all__ = ["TextModel", "check_features", "fit_text", "text_terms"]
 
 _FOLDS: Final = 5
 _LEAST: Final = 0.05  # of a class's probability for a row to be an example of it
@@ -40,8 +40,7 @@ class TextModel:
     balance : array, shape (k,)
         The class shares among what was learned from.
     trust : float
-        0 to 1: the scale at which the log-odds foretell the votes' probabilities of rows
-        that the classifier has not seen best. Texts that say nothing have none.
+        0 to 1: what the log-odds count beside votes; see `text_trust`.
     """
 
     weights: Array
@@ -86,16 +85,31 @@ def fit_text(features: Features, posterior: Array, weights: Array, strength: flo
         found.append(
             _fit_fold(features[row], label, posterior[row, label] * weights[row], balance, strength)
         )
-    model = TextModel(np.stack(found), balance)
-    return replace(model, trust=_trust(model.log_odds(features), posterior, weights, balance))
+    return TextModel(np.stack(found), balance)
 
 
-def _trust(log_odds: Array, posterior: Array, weights: Array, balance: Array) -> float:
-    def loss(scale: float) -> float:
-        log_posterior, _ = log_softmax(np.log(balance) + scale * log_odds)
-        return float(-(weights @ (posterior * log_posterior).sum(axis=1)))
+def text_terms(
+    model: TextModel | None, features: Features | None, votes: IntArray, weight: float
+) -> Array | None:
+    """Return what each row's text adds to its classes; without votes its log probabilities.
 
-    return float(minimize_scalar(loss, bounds=(0, 1), method="bounded").x)
+    Raises
+    ------
+    DataError
+        Features for a model that was fitted without, or others than it was fitted with.
+    """
+    if features is None:
+        return None
+    if model is None:
+        raise DataError("features were given to a model fitted without features")
+    found = check_features(features, len(votes))
+    width = model.weights.shape[1] - 1
+    if found.shape[1] != width:
+        raise DataError(f"features: expected {width} columns as in fit, got {found.shape[1]}")
+    alone = model.log_probabilities(found)
+    silent = ~(votes != ABSTAIN).any(axis=1)
+    odds = weight * model.trust * (alone - np.log(model.balance))
+    return np.where(silent[:, None], alone, odds)
 
 
 def folds(features: Features) -> npt.NDArray[np.intp]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import clone
 
 from llmlabel.errors import DataError
 from llmlabel.labelmodel.base import LabelModel, require_votes
@@ -18,11 +19,11 @@ from llmlabel.labelmodel.goodness import Estimate, FellBackWarning, FitReport, w
 from llmlabel.labelmodel.patterns import Array
 from llmlabel.labelmodel.rates import softmax
 from llmlabel.labelmodel.scoring import repeated_rows, vote_scores
-from llmlabel.labelmodel.text import Features, TextModel, check_features, fit_text
+from llmlabel.labelmodel.text import Features, TextModel, check_features, fit_text, text_terms
+from llmlabel.labelmodel.text_trust import text_trust
 from llmlabel.labelmodel.two_rate_fit import Settings, gather, learn
 from llmlabel.labelmodel.voterows import vote_rows
-from llmlabel.schema import ABSTAIN
-from llmlabel.votes import IntArray, VoteMatrix
+from llmlabel.votes import VoteMatrix
 
 __all__ = ["FellBackWarning", "TwoRateModel"]
 
@@ -72,8 +73,9 @@ class TwoRateModel(LabelModel):
 
     *Gold rows* count `gold_weight` rows of their true class in the M-step, and set a scale
     and an offset per class for the scores (`gold.calibrate`). *Texts*, as `features`, are
-    learned from the posteriors by a linear classifier per fold of rows, and add
-    `text_weight` times its log-odds to the score (`text.TextModel`). *Trust*: where the
+    learned from the posteriors by a linear classifier per fold of rows, and add up to
+    `text_weight` times its log-odds to the score (`text.TextModel`): as much as helps to
+    foretell the votes of LFs that it did not learn from (`text_trust`). *Trust*: where the
     model foretells the votes of left-out LFs worse than the majority vote does
     (`goodness.held_out_report`), the majority vote is returned, with a warning.
 
@@ -117,7 +119,7 @@ class TwoRateModel(LabelModel):
         What a gold row counts in the M-step. Rows without gold labels are many and wrong
         together, gold ones few and right.
     text_weight
-        What the text's log-odds count. 2: a soft label knows less than the text that
+        What the text's log-odds count at most. 2: a soft label knows less than the text that
         learned from thousands of them.
     text_strength
         The inverse L2 penalty of the text's classifier, scikit-learn's C. For rows of
@@ -200,7 +202,7 @@ class TwoRateModel(LabelModel):
         *,
         prior_precision: float = 0.7,
         prior_votes: float = 50.0,
-        prior_share: float = 0.3,
+        prior_share: float = 0.1,
         prior_anchor: float = 0.0,
         balance_shrinkage: float = 0.1,
         start_weight: float = 1.0,
@@ -273,9 +275,7 @@ class TwoRateModel(LabelModel):
         self._learn(L)
         if features is not None:
             weights = np.ones(len(L)) if sample_weight is None else np.asarray(sample_weight)
-            known = check_features(features, len(L))
-            posterior = self.predict_proba(L)
-            self.text_ = fit_text(known, posterior, weights * self.covered_, self.text_strength)
+            self._learn_text(L, check_features(features, len(L)), weights * self.covered_)
         return self
 
     def partial_fit(
@@ -312,6 +312,26 @@ class TwoRateModel(LabelModel):
         if self.fell_back_:
             warn_of_fall_back(self.fit_report_)
 
+    def _learn_text(self, L: VoteMatrix, features: Features, weights: Array) -> None:
+        def posterior_of(some: VoteMatrix) -> Array:
+            groups = group_numbers(self.groups, self.lf_names_)
+            own = [groups[L.position(name)] for name in some.lf_names]
+            model = clone(self).set_params(
+                fall_back=False, groups=[None if g < 0 else int(g) for g in own]
+            )
+            return np.asarray(model.fit(some).predict_proba(some))
+
+        text = fit_text(features, self.predict_proba(L), weights, self.text_strength)
+        trust = text_trust(
+            L,
+            features,
+            weights,
+            posterior_of,
+            strength=self.text_strength,
+            text_weight=self.text_weight,
+        )
+        self.text_ = replace(text, trust=trust)
+
     def explain(self, L_row: VoteMatrix, *, features: Features | None = None) -> Explanation:
         """Return what each labeling function adds to a row's log posterior.
 
@@ -340,7 +360,7 @@ class TwoRateModel(LabelModel):
         if len(votes) != 1:
             raise DataError(f"explain: expected the votes of one row, got {len(votes)} rows")
         k = len(self.classes_)
-        text = self._text_terms(features, votes)
+        text = text_terms(self.text_, features, votes, self.text_weight)
         chunk = vote_rows(votes, k, L_row.confidences).chunk(0, 1)
         terms = np.zeros((votes.shape[1], k))
         if len(chunk.lf):
@@ -363,7 +383,7 @@ class TwoRateModel(LabelModel):
             texts say, and the class balance no part in it.
         """
         votes = self._require_known(L)
-        text = self._text_terms(features, votes)
+        text = text_terms(self.text_, features, votes, self.text_weight)
         if text is None and (seen := repeated_rows(L)) is not None:
             distinct, index = seen
             found = self.predict_proba(distinct)
@@ -377,18 +397,3 @@ class TwoRateModel(LabelModel):
                 found = softmax(np.where(silent, 0, scores) + text[at].T)
             out[at] = found.T
         return out
-
-    def _text_terms(self, features: Features | None, votes: IntArray) -> Array | None:
-        """Return what each row's text adds to its classes; without votes its log probabilities."""
-        if features is None:
-            return None
-        if self.text_ is None:
-            raise DataError("features were given to a model fitted without features")
-        found = check_features(features, len(votes))
-        width = self.text_.weights.shape[1] - 1
-        if found.shape[1] != width:
-            raise DataError(f"features: expected {width} columns as in fit, got {found.shape[1]}")
-        alone = self.text_.log_probabilities(found)
-        silent = ~(votes != ABSTAIN).any(axis=1)
-        odds = self.text_weight * self.text_.trust * (alone - np.log(self.text_.balance))
-        return np.where(silent[:, None], alone, odds)

@@ -67,7 +67,7 @@ def lfs(data):
             lambda d: d["steps"][2].update(model="dawid_skeen"),
             "unknown label model 'dawid_skeen', did you mean",
         ),
-        (lambda d: d["steps"][2].update(params={"x": 1}), "label model 'dawid_skene': "),
+        (lambda d: d["steps"][2].update(params={"x": 1}), "label model 'two_rate': "),
         (
             lambda d: d["steps"][3].update(min_confidence=2),
             "min_confidence: input should be less than or equal to 1, got 2",
