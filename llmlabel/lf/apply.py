@@ -9,13 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llmlabel.errors import ConfigError, DataError, LabelingFunctionError, did_you_mean
-from llmlabel.lf.core import LF, Batch, batch_length, with_features
+from llmlabel.errors import (
+    ConfigError,
+    DataError,
+    LabelingFunctionError,
+    LLMLabelError,
+    did_you_mean,
+)
+from llmlabel.lf.core import LF, Batch, Column, batch_length, with_features
+from llmlabel.lf.texts import Texts
 from llmlabel.schema import ABSTAIN, Task
-from llmlabel.votes import VoteMatrix
+from llmlabel.votes import VoteMatrix, vote_dtype
 
 __all__ = ["apply", "evidence", "require_columns"]
 
+Rows = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
 
@@ -64,20 +72,27 @@ def apply(
     columns = _columns(data)
     targets = _check(lfs, columns, task)
     n = batch_length(columns)
-    votes = np.full((n, len(lfs)), ABSTAIN, np.int16)
-    confidences = np.full((n, len(lfs)), np.nan, np.float32)
+    votes = np.full((n, len(lfs)), ABSTAIN, vote_dtype(task.n_classes))
+    confidences: dict[int, npt.NDArray[np.float32]] = {}
+    together = _together(lfs)
+    alone = [j for j in range(len(lfs)) if not any(j in members for members in together.values())]
     for start, batch in _batches(columns, n, batch_size):
         full = with_features(batch, [f for lf in lfs for f in lf.features])
         rows = slice(start, start + batch_length(batch))
-        for j, lf in enumerate(lfs):
-            said, sure = lf(full)
-            votes[rows, j] = _to_task(lf, said, targets[j], task, batch)
+        for joint, members in together.items():
+            at, which = _jointly(joint, [lfs[j] for j in members], full)
+            classes = np.array([task.index(*(lfs[j].labels or ())) for j in members], votes.dtype)
+            votes[start + at, np.array(members)[which]] = classes[which]
+        for j in alone:
+            said, sure = lfs[j](full)
+            votes[rows, j] = _to_task(lfs[j], said, targets[j], task, batch)
             if sure is not None:
-                confidences[rows, j] = sure
+                found = confidences.setdefault(j, np.full(n, np.nan, np.float32))
+                found[rows] = sure
         if on_progress is not None:
             on_progress(min(start + batch_size, n), n)
-    known = None if np.isnan(confidences).all() else confidences
-    return VoteMatrix(votes, [lf.name for lf in lfs], task.names, known)
+    votes.setflags(write=False)
+    return VoteMatrix(votes, [lf.name for lf in lfs], task.names, _sureness(confidences, votes))
 
 
 def evidence(lfs: Sequence[LF], row: Mapping[str, Any], task: Task) -> list[dict[str, Any]]:
@@ -125,16 +140,61 @@ def evidence(lfs: Sequence[LF], row: Mapping[str, Any], task: Task) -> list[dict
     return out
 
 
+def _together(lfs: Sequence[LF]) -> dict[Any, list[int]]:
+    """Return which LFs vote in one pass, by what makes it."""
+    found: dict[Any, list[int]] = {}
+    for j, lf in enumerate(lfs):
+        if lf.joint is not None:
+            found.setdefault(lf.joint.vote, []).append(j)
+    return found
+
+
+def _jointly(joint: Any, lfs: Sequence[LF], batch: Batch) -> tuple[Rows, Rows]:
+    try:
+        rows, which = joint([lf.joint.plan for lf in lfs if lf.joint is not None], batch)
+    except LLMLabelError:
+        raise
+    except Exception:
+        for lf in lfs:  # one of them fails alone, and says who it is and on which row
+            lf(batch)
+        raise
+    return rows, which
+
+
+def _sureness(
+    confidences: Mapping[int, npt.NDArray[np.float32]], votes: npt.NDArray[Any]
+) -> npt.NDArray[np.float32] | None:
+    if all(np.isnan(found).all() for found in confidences.values()):
+        return None
+    out = np.full(votes.shape, np.nan, np.float32)
+    for j, found in confidences.items():
+        out[:, j] = found
+    return out
+
+
 def _columns(data: Any) -> Batch:
     if isinstance(data, pa.Table):
-        return {name: data[name].to_pylist() for name in data.column_names}
+        return {name: _column(data[name]) for name in data.column_names}
     if isinstance(data, Mapping):
-        return data
+        strings = {n: v for n, v in data.items() if isinstance(v, list) and _is_text(v)}
+        return {**data, **{name: Texts(values) for name, values in strings.items()}}
     if hasattr(data, "column_names") and hasattr(data, "with_format"):  # a datasets.Dataset
         return _columns(data.with_format("arrow")[:])
     raise DataError(
         f"expected an Arrow table, columns or a datasets.Dataset, got {type(data).__name__}"
     )
+
+
+def _column(values: pa.ChunkedArray) -> Column:
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return Texts(values)
+    found: list[Any] = values.to_pylist()
+    return found
+
+
+def _is_text(values: Sequence[Any]) -> bool:
+    first = next((v for v in values if v is not None), None)
+    return isinstance(first, str)
 
 
 def _check(lfs: Sequence[LF], columns: Batch, task: Task) -> list[npt.NDArray[np.int16] | None]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from llmlabel.errors import ConfigError, LabelingFunctionError, LLMLabelError, UnknownNameError
 from llmlabel.schema import ABSTAIN
 
-__all__ = ["LF", "Batch", "Column", "Feature", "RowFunction", "Vote", "labeling_function"]
+__all__ = ["LF", "Batch", "Column", "Feature", "Joint", "RowFunction", "Vote", "labeling_function"]
 
 Column = Sequence[Any] | npt.NDArray[Any]
 Batch = Mapping[str, Column]
@@ -46,6 +46,22 @@ class Feature:
 
 
 @dataclass(frozen=True)
+class Joint:
+    """How an LF with one label votes together with others of its kind, in one pass.
+
+    Parameters
+    ----------
+    vote
+        From the plans of several LFs and a batch to their votes: the rows, and whose.
+    plan
+        What this LF looks for.
+    """
+
+    vote: Callable[[Sequence[Any], Batch], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+    plan: Any
+
+
+@dataclass(frozen=True)
 class LF:
     """A labeling function.
 
@@ -67,6 +83,10 @@ class LF:
         The shared, derived columns it reads.
     why
         From one row to the evidence for the vote on it, in words.
+    spec
+        What a recipe says to make it; None where a recipe cannot.
+    joint
+        How it votes together with others, where that is faster.
 
     Examples
     --------
@@ -82,6 +102,8 @@ class LF:
     columns: tuple[str, ...] = ("text",)
     features: tuple[Feature, ...] = ()
     why: Callable[[Mapping[str, Any]], str] | None = field(default=None, compare=False)
+    spec: Mapping[str, Any] | None = field(default=None, compare=False)
+    joint: Joint | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):

@@ -12,13 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmlabel.errors import ConfigError
-from llmlabel.lf.core import LF, Batch, Vote, Votes
+from llmlabel.lf.core import LF, Batch, Joint, Vote, Votes, batch_length
+from llmlabel.lf.keywords import Keywords, vote_keywords, word_pattern
+from llmlabel.lf.re2 import superset
+from llmlabel.lf.texts import Texts, texts_of
 from llmlabel.schema import ABSTAIN
 
 __all__ = ["keyword", "regex"]
 
 Mask = npt.NDArray[np.bool_]
-Finder = Callable[[pa.StringArray], Mask]
+Finder = Callable[[Texts], Mask]
 
 
 def keyword(
@@ -48,7 +51,8 @@ def keyword(
     whole_words
         Whether ``ring`` must not match in ``string``.
     case_sensitive
-        Whether ``US`` must not match ``us``.
+        Whether ``US`` must not match ``us``. Letters are alike where their small
+        letters are.
 
     Raises
     ------
@@ -63,16 +67,41 @@ def keyword(
     >>> lf.why({"text": "I want my money back"})
     'contains "money back"'
     """
-    pattern = _word_pattern(words, name, whole_words)
-    block = _word_pattern(without, name, whole_words) if without else None
-    spotter = re.compile(pattern, 0 if case_sensitive else re.IGNORECASE)
+    _check_words(words, name)
+    if without:
+        _check_words(without, name)
+    flags = 0 if case_sensitive else re.IGNORECASE
+    spotter = re.compile(word_pattern(words, whole_words=whole_words), flags)
+    plan = Keywords(tuple(words), tuple(without), column, whole_words, case_sensitive)
+
+    def vote(batch: Batch) -> Votes:
+        out = np.full(batch_length(batch), ABSTAIN, np.int16)
+        out[vote_keywords([plan], batch)[0]] = 0
+        return out
 
     def why(row: Mapping[str, Any]) -> str:
         found = spotter.search(str(row.get(column) or ""))
         return f'contains "{found["hit"]}"' if found else "no word found"
 
-    vote = _matcher(pattern, block, column, case_sensitive=case_sensitive)
-    return LF(name, vote, labels=(label,), kind="keyword", columns=(column,), why=why)
+    return LF(
+        name,
+        vote,
+        labels=(label,),
+        kind="keyword",
+        columns=(column,),
+        why=why,
+        spec={
+            "lf": "keyword",
+            "name": name,
+            "label": label,
+            "words": list(words),
+            "without": list(without),
+            "column": column,
+            "whole_words": whole_words,
+            "case_sensitive": case_sensitive,
+        },
+        joint=Joint(vote_keywords, plan),
+    )
 
 
 def regex(
@@ -122,8 +151,23 @@ def regex(
         found = spotter.search(str(row.get(column) or ""))
         return f'matches "{found[0]}"' if found else "no match"
 
-    vote = _matcher(pattern, without, column, case_sensitive=case_sensitive)
-    return LF(name, vote, labels=(label,), kind="regex", columns=(column,), why=why)
+    return LF(
+        name,
+        _matcher(pattern, without, column, case_sensitive=case_sensitive),
+        labels=(label,),
+        kind="regex",
+        columns=(column,),
+        why=why,
+        spec={
+            "lf": "regex",
+            "name": name,
+            "label": label,
+            "pattern": pattern,
+            "without": without,
+            "column": column,
+            "case_sensitive": case_sensitive,
+        },
+    )
 
 
 def _compile(pattern: str, flags: int, name: str) -> re.Pattern[str]:
@@ -136,18 +180,13 @@ def _compile(pattern: str, flags: int, name: str) -> re.Pattern[str]:
         ) from None
 
 
-def _word_pattern(words: Sequence[str], name: str, whole_words: bool) -> str:
+def _check_words(words: Sequence[str], name: str) -> None:
     if isinstance(words, str):
         raise ConfigError(f"LF {name!r}: expected a list of words, got the one string {words!r}")
     if not words or not all(isinstance(w, str) and w.strip() for w in words):
         raise ConfigError(
             f"LF {name!r}: expected at least one word and no empty ones, got {list(words)!r}"
         )
-    # Longest first: alternation takes the first that fits, and `why` quotes it.
-    phrases = sorted({w.strip() for w in words}, key=lambda w: (-len(w), w))
-    any_of = "|".join(r"\s+".join(re.escape(part) for part in p.split()) for p in phrases)
-    # Borders that eat a character, since RE2 has no look-around.
-    return rf"(?:^|\W)(?P<hit>{any_of})(?:$|\W)" if whole_words else f"(?P<hit>{any_of})"
 
 
 def _matcher(pattern: str, without: str | None, column: str, *, case_sensitive: bool) -> Vote:
@@ -156,7 +195,7 @@ def _matcher(pattern: str, without: str | None, column: str, *, case_sensitive: 
     block = _finder(without, flags) if without is not None else None
 
     def vote(batch: Batch) -> Votes:
-        texts = pa.array(batch[column], pa.string())
+        texts = texts_of(batch[column])
         hits = find(texts)
         if block is not None:
             hits = hits & ~block(texts)
@@ -175,25 +214,48 @@ def _finder(pattern: str, flags: int) -> Finder:
     search = re.compile(pattern, flags).search
     fast = f"(?i){pattern}" if flags & re.IGNORECASE else pattern
 
-    def slowly(texts: pa.StringArray) -> Mask:
-        hits = (t is not None and search(t) is not None for t in texts.to_pylist())
-        return np.fromiter(hits, np.bool_, len(texts))
+    wide = superset(pattern)
+    odd = None if wide is None or not _compiles(wide) else _any_case(wide, flags)
 
-    def quickly(texts: pa.StringArray) -> Mask:
-        hits = pc.match_substring_regex(texts, fast)
+    def slowly(texts: Texts, rows: Sequence[int] | npt.NDArray[np.intp]) -> list[bool]:
+        return [t is not None and search(t) is not None for t in texts.take(np.asarray(rows))]
+
+    def all_slowly(texts: Texts) -> Mask:
+        return np.array(slowly(texts, range(len(texts))), np.bool_)
+
+    def quickly(texts: Texts) -> Mask:
+        hits = pc.match_substring_regex(texts.arrow, fast)
         out = np.array(pc.fill_null(hits, False).to_numpy(zero_copy_only=False), np.bool_)
-        odd = pc.invert(pc.string_is_ascii(texts))
+        rest = texts.odd if odd is None else _candidates(texts, odd)
+        out[texts.odd] = False
         if "$" in pattern:
-            odd = pc.or_(odd, pc.ends_with(texts, "\n"))
-        rest = np.flatnonzero(pc.fill_null(odd, False).to_numpy(zero_copy_only=False))
+            last = pc.fill_null(pc.ends_with(texts.arrow, "\n"), False)
+            ends = np.flatnonzero(last.to_numpy(zero_copy_only=False))
+            rest = np.union1d(rest, ends)
         if rest.size:
-            out[rest] = slowly(texts.take(pa.array(rest)))
+            out[rest] = slowly(texts, rest)
         return out
 
     if "{," in pattern:
-        return slowly
+        return all_slowly
+    return quickly if _compiles(fast) else all_slowly
+
+
+def _candidates(texts: Texts, pattern: str) -> npt.NDArray[np.intp]:
+    """Return the rows beyond ASCII that may match, to be looked at by `re`."""
+    hits = pc.match_substring_regex(texts.odd_texts, pattern)
+    found = pc.fill_null(hits, False).to_numpy(zero_copy_only=False)
+    return np.asarray(texts.odd[found])
+
+
+def _any_case(pattern: str, flags: int) -> str:
+    # The letters that `re` takes for i, s and k, and RE2 does not or not always.
+    return f"(?i){pattern}|[\u0130\u0131\u017f\u212a]" if flags & re.IGNORECASE else pattern
+
+
+def _compiles(pattern: str) -> bool:
     try:
-        pc.match_substring_regex(pa.array([""], pa.string()), fast)
+        pc.match_substring_regex(pa.array([""], pa.string()), pattern)
     except pa.ArrowInvalid:
-        return slowly
-    return quickly
+        return False
+    return True
