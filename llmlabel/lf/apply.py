@@ -21,7 +21,7 @@ from llmlabel.lf.texts import Texts
 from llmlabel.schema import ABSTAIN, Task
 from llmlabel.votes import VoteMatrix, vote_dtype
 
-__all__ = ["apply", "evidence", "require_columns"]
+__all__ = ["apply", "as_column", "evidence", "require_columns"]
 
 Rows = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
@@ -174,7 +174,7 @@ def _sureness(
 
 def _columns(data: Any) -> Batch:
     if isinstance(data, pa.Table):
-        return {name: _column(data[name]) for name in data.column_names}
+        return {name: as_column(data[name]) for name in data.column_names}
     if isinstance(data, Mapping):
         strings = {n: v for n, v in data.items() if isinstance(v, list) and _is_text(v)}
         return {**data, **{name: Texts(values) for name, values in strings.items()}}
@@ -185,7 +185,8 @@ def _columns(data: Any) -> Batch:
     )
 
 
-def _column(values: pa.ChunkedArray) -> Column:
+def as_column(values: pa.ChunkedArray) -> Column:
+    """Return an Arrow column as LFs read it: texts as `Texts`, others as a list."""
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         return Texts(values)
     found: list[Any] = values.to_pylist()

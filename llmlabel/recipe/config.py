@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from llmlabel.recipe.lfs import LFSpec, Strict
+from llmlabel.recipe.lf_specs import LFSpec, Strict
 
 __all__ = ["SPLITS", "STEP_CONFIGS", "Endpoints", "RecipeConfig", "Split", "StepConfig"]
 

@@ -1,4 +1,4 @@
-"""Labeling functions as recipes write them, and the `LF` values they become."""
+"""The `LF` values that a recipe's labeling functions become."""
 
 from __future__ import annotations
 
@@ -7,117 +7,49 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing import Any
 
 from llmlabel.embed import HasEncode
-from llmlabel.errors import ConfigError, UnknownNameError
-from llmlabel.io import fingerprint
-from llmlabel.lf import LF, Feature, answer, answer_column, column, keyword, nearest, regex
+from llmlabel.errors import ConfigError, DataError, UnknownNameError, did_you_mean
+from llmlabel.io import fingerprint, read_table
+from llmlabel.lf import (
+    LF,
+    Feature,
+    answer,
+    answer_column,
+    column,
+    crowd,
+    gazetteer,
+    keyword,
+    lookup,
+    measure,
+    nearest,
+    regex,
+    transformers_classifier,
+    zero_shot_classifier,
+)
 from llmlabel.lf.similarity import embedding_feature
+from llmlabel.recipe.lf_specs import (
+    AnswerSpec,
+    ClassifierSpec,
+    ColumnSpec,
+    CrowdSpec,
+    GazetteerSpec,
+    KeywordSpec,
+    LFSpec,
+    LookupSpec,
+    MeasureSpec,
+    NearestSpec,
+    PythonSpec,
+    RegexSpec,
+    Votes,
+)
 from llmlabel.schema import Task
 
-__all__ = ["LF_SPECS", "Builder", "LFSpec", "build_lf", "text_column"]
+__all__ = ["Builder", "build_lf", "build_lfs", "text_column"]
 
 TEXT = "(text)"
 """The column of a row's whole text, where that is not one column called ``text``."""
-
-
-def _as_text(value: object) -> object:
-    """A column of numbers has numbers for keys; they are looked up as text."""
-    if isinstance(value, dict):
-        return {k if isinstance(k, str) else str(k): v for k, v in value.items()}
-    return value
-
-
-Votes = Annotated[dict[str, str | None] | list[str], BeforeValidator(_as_text)]
-
-
-class Strict(BaseModel):
-    """A frozen model in which an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class KeywordSpec(Strict):
-    """Vote where a text has one of some words."""
-
-    lf: Literal["keyword"]
-    name: str
-    label: str
-    words: list[str] = Field(min_length=1)
-    without: list[str] = []
-    column: str | None = Field(None, description="by default, the row's text")
-    whole_words: bool = True
-    case_sensitive: bool = False
-
-
-class RegexSpec(Strict):
-    """Vote where a regular expression is found."""
-
-    lf: Literal["regex"]
-    name: str
-    label: str
-    pattern: str
-    without: str | None = None
-    column: str | None = Field(None, description="by default, the row's text")
-    case_sensitive: bool = False
-
-
-class NearestSpec(Strict):
-    """Vote for the class with the nearest prototype; needs an ``embed`` step."""
-
-    lf: Literal["nearest"]
-    name: str
-    prototypes: dict[str, list[str]] | Literal["descriptions"] = "descriptions"
-    threshold: float = Field(0.4, ge=-1, le=1)
-    margin: float = Field(0.05, ge=0)
-
-
-class AnswerSpec(Strict):
-    """Vote as a field of an LLM's answer says; needs an ``ask`` step."""
-
-    lf: Literal["answer"]
-    name: str
-    prompt: str
-    field: str
-    votes: Votes | None = Field(None, description="by default, the field holds class names")
-    confidence: str | None = None
-
-
-class ColumnSpec(Strict):
-    """Vote as a column of the data says."""
-
-    lf: Literal["column"]
-    name: str
-    column: str
-    votes: Votes | None = Field(None, description="by default, the column holds class names")
-    confidence: str | None = None
-    strict: bool = True
-
-
-class PythonSpec(Strict):
-    """A labeling function from a Python file beside the recipe, or a module."""
-
-    lf: Literal["python"]
-    name: str | None = None
-    function: str = Field(description="file.py:object or package.module:object")
-
-
-LFSpec = Annotated[
-    KeywordSpec | RegexSpec | NearestSpec | AnswerSpec | ColumnSpec | PythonSpec,
-    Field(discriminator="lf"),
-]
-
-LF_SPECS: Mapping[str, type[Strict]] = {
-    "keyword": KeywordSpec,
-    "regex": RegexSpec,
-    "nearest": NearestSpec,
-    "answer": AnswerSpec,
-    "column": ColumnSpec,
-    "python": PythonSpec,
-}
 
 
 @dataclass(frozen=True)
@@ -142,6 +74,23 @@ class Builder:
     encoder: HasEncode | None = None
 
 
+def build_lfs(spec: LFSpec, builder: Builder) -> list[LF]:
+    """Make what a recipe's spec describes: one `LF`, or one for each worker of a crowd.
+
+    Raises
+    ------
+    ConfigError, UnknownNameError, DataError
+        As `build_lf`; a file that is not there or lacks a column.
+    """
+    if not isinstance(spec, CrowdSpec):
+        return [build_lf(spec, builder)]
+    table = read_table(builder.folder / spec.file)
+    made = crowd(table, task=spec.task, worker=spec.worker, label=spec.label)
+    for lf in made:
+        _checked(list(lf.labels or ()), builder.task, f"worker {lf.name!r}")
+    return made
+
+
 def build_lf(spec: LFSpec, builder: Builder) -> LF:
     """Make the `LF` that a recipe's spec describes.
 
@@ -150,19 +99,34 @@ def build_lf(spec: LFSpec, builder: Builder) -> LF:
     ConfigError, UnknownNameError
         A class, prompt or field that does not exist; a missing ``embed`` step.
     """
-    task = builder.task
-    if isinstance(spec, PythonSpec):
-        return _python(spec, builder.folder)
-    where = f"LF {spec.name!r}"
-    if isinstance(spec, (KeywordSpec, RegexSpec)):
-        task.index(spec.label, where=where)
-    if isinstance(spec, (KeywordSpec, RegexSpec)):
-        make = keyword if isinstance(spec, KeywordSpec) else regex
-        column_name = spec.column or text_column(task)
-        return make(**{**spec.model_dump(exclude={"lf"}), "column": column_name})
+    if isinstance(spec, KeywordSpec | RegexSpec | MeasureSpec):
+        return _heuristic(spec, builder)
     if isinstance(spec, NearestSpec):
         return _nearest(spec, builder)
-    votes = _checked(spec.votes, task, where)
+    if isinstance(spec, GazetteerSpec):
+        return _gazetteer(spec, builder)
+    if isinstance(spec, LookupSpec):
+        return _lookup(spec, builder)
+    if isinstance(spec, ClassifierSpec):
+        return _classifier(spec, builder)
+    if isinstance(spec, PythonSpec):
+        return _python(spec, builder.folder)
+    assert not isinstance(spec, CrowdSpec)
+    return _given(spec, builder)
+
+
+def _heuristic(spec: KeywordSpec | RegexSpec | MeasureSpec, builder: Builder) -> LF:
+    builder.task.index(spec.label, where=f"LF {spec.name!r}")
+    column_name = spec.column or text_column(builder.task)
+    given: dict[str, Any] = {**spec.model_dump(exclude={"lf"}), "column": column_name}
+    if isinstance(spec, KeywordSpec):
+        return keyword(**given)
+    return regex(**given) if isinstance(spec, RegexSpec) else measure(**given)
+
+
+def _given(spec: AnswerSpec | ColumnSpec, builder: Builder) -> LF:
+    where = f"LF {spec.name!r}"
+    votes = _checked(spec.votes, builder.task, where)
     if isinstance(spec, ColumnSpec):
         return column(spec.name, spec.column, votes, confidence=spec.confidence, strict=spec.strict)
     if spec.prompt not in builder.fields:
@@ -217,6 +181,44 @@ def _nearest(spec: NearestSpec, builder: Builder) -> LF:
         column=text_column(builder.task),
         feature=embedding_feature(builder.encoder),
     )
+
+
+def _gazetteer(spec: GazetteerSpec, builder: Builder) -> LF:
+    names = {label: list(members) for label, members in spec.names.items()}
+    if spec.file is not None:
+        file = builder.folder / spec.file
+        table = read_table(file, text_columns=["name", "label"])
+        for wanted in ("name", "label"):
+            if wanted not in table.column_names:
+                guess = did_you_mean(wanted, table.column_names)
+                raise DataError(f"is missing{guess}", file=file, field=wanted)
+        pairs = zip(table["name"].to_pylist(), table["label"].to_pylist(), strict=True)
+        for member, label in pairs:
+            names.setdefault(label, []).append(member)
+    for label in names:
+        builder.task.index(label, where=f"LF {spec.name!r}")
+    return gazetteer(spec.name, names, column=spec.column or text_column(builder.task))
+
+
+def _lookup(spec: LookupSpec, builder: Builder) -> LF:
+    votes = spec.votes if isinstance(spec.votes, dict) else None
+    made = lookup(spec.name, read_table(builder.folder / spec.file), spec.on, spec.label, votes)
+    _checked(list(made.labels or ()), builder.task, f"LF {spec.name!r}")
+    return made
+
+
+def _classifier(spec: ClassifierSpec, builder: Builder) -> LF:
+    where = f"LF {spec.name!r}"
+    beside = builder.folder / spec.model
+    model = str(beside) if beside.is_dir() else spec.model
+    column = spec.column or text_column(builder.task)
+    options: dict[str, Any] = {"threshold": spec.threshold, "column": column}
+    if spec.hypotheses is not None:
+        _checked(list(spec.hypotheses), builder.task, where)
+        return zero_shot_classifier(spec.name, model, spec.hypotheses, **options)
+    votes = _checked(spec.votes, builder.task, where)
+    pairs = votes if isinstance(votes, dict) else {v: v for v in votes}
+    return transformers_classifier(spec.name, model, pairs, **options)
 
 
 def _python(spec: PythonSpec, folder: Path) -> LF:

@@ -14,7 +14,7 @@ from llmlabel.errors import ConfigError, did_you_mean, nearest_name
 from llmlabel.io import Positions, fingerprint, read_yaml
 from llmlabel.io.shipped import shipped_folder
 from llmlabel.recipe.config import STEP_CONFIGS, Endpoints, RecipeConfig
-from llmlabel.recipe.lfs import LF_SPECS
+from llmlabel.recipe.lf_specs import LF_SPECS
 from llmlabel.schema import Task
 
 __all__ = ["Recipe", "json_schema", "load_recipe"]

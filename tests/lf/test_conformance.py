@@ -16,9 +16,14 @@ from llmlabel.lf import (
     Feature,
     answer,
     apply,
+    classifier,
     column,
+    crowd,
+    gazetteer,
     keyword,
     labeling_function,
+    lookup,
+    measure,
     nearest,
     regex,
 )
@@ -46,6 +51,11 @@ def batched(batch):
     return [2 if len(t) > 5 else -1 for t in batch["text"]]
 
 
+def guessed(texts):
+    found = np.array([[1 + t.count("a"), 1, 1 + t.count("b")] for t in texts], float)
+    return found / found.sum(axis=1, keepdims=True)
+
+
 ANSWERS = Feature(
     "answers.ask",
     lambda batch: [
@@ -61,6 +71,12 @@ LFS = {
     "nearest": nearest("nearest", {"A": ["aa"], "C": ["bb", "cc"]}, Counts(), threshold=0.5),
     "column": column("column", "old", {"x": "A", "y": None}),
     "answer": answer("answer", ANSWERS, "label", ["A", "B", "C"], confidence="sure"),
+    "measure": measure("measure", "A", "words", at_least=2, at_most=3),
+    "matches": measure("matches", "B", "matches", at_least=2, pattern="[ab]"),
+    "gazetteer": gazetteer("gazetteer", {"A": ["Aa b", "é"], "C": ["cc"]}),
+    "lookup": lookup("lookup", pa.table({"k": ["x", "y"], "v": ["A", "B"]}), {"old": "k"}, "v"),
+    "crowd": crowd(pa.table({"task": ["r0", "r1"], "worker": ["w", "w"], "label": ["A", "C"]}))[0],
+    "classifier": classifier("classifier", guessed, ["A", None, "C"], threshold=0.4),
     "function": plain,
     "batched": batched,
 }
@@ -102,11 +118,17 @@ def test_no_rows_give_no_votes(lf):
     assert apply([lf], {"id": [], "text": [], "old": []}, TASK).shape == (0, 1)
 
 
-@pytest.mark.parametrize("kind", ["keyword", "regex", "nearest", "column", "answer"])
+@pytest.mark.parametrize("kind", [k for k in LFS if k not in ("function", "batched")])
 def test_factories_say_why(kind):
     lf = LFS[kind]
     assert lf.why is not None
-    row = {"text": "a abc", "old": "x", "answers.ask": {"label": "A", "sure": 0.75}}
+    row = {
+        "id": "r0",
+        "text": "a abc",
+        "predicted.classifier": [0.5, 0.2, 0.3],
+        "old": "x",
+        "answers.ask": {"label": "A", "sure": 0.75},
+    }
     row["embedding"] = Counts().encode(["a abc"])[0]
     assert len(lf.why(row)) > 5
 

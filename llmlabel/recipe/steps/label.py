@@ -10,10 +10,12 @@ from typing import Any, NoReturn
 from llmlabel.errors import ConfigError
 from llmlabel.io import fingerprint_path
 from llmlabel.io.runs import write_json
-from llmlabel.lf import EMBEDDING, LF, Column, answer_column, apply, prompt_of
+from llmlabel.lf import EMBEDDING, LF, Column, answer_column, apply, as_column, prompt_of
 from llmlabel.recipe.asking import answer_fields
 from llmlabel.recipe.config import AskStep, LabelStep
-from llmlabel.recipe.lfs import Builder, NearestSpec, PythonSpec, build_lf, text_column
+from llmlabel.recipe.lf_specs import NearestSpec, PythonSpec
+from llmlabel.recipe.lfs import Builder, text_column
+from llmlabel.recipe.lfs import build_lfs as build_spec
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.ask import answers
 from llmlabel.recipe.steps.base import Context, StepKind
@@ -45,11 +47,12 @@ def build_lfs(recipe: Recipe, embed_folder: Path) -> list[LF]:
     for at, step in enumerate(steps):
         if isinstance(step, LabelStep):
             for i, spec in enumerate(step.lfs):
-                made = recipe.located(partial(build_lf, spec, builder), "steps", at, "lfs", i)
-                if made.name in (lf.name for lf in lfs):
-                    twice = ConfigError(f"two labeling functions have the name {made.name!r}")
-                    recipe.located(partial(fail, twice), "steps", at, "lfs", i)
-                lfs.append(made)
+                built = partial(build_spec, spec, builder)
+                for made in recipe.located(built, "steps", at, "lfs", i):
+                    if made.name in (lf.name for lf in lfs):
+                        twice = ConfigError(f"two labeling functions have the name {made.name!r}")
+                        recipe.located(partial(fail, twice), "steps", at, "lfs", i)
+                    lfs.append(made)
     return lfs
 
 
@@ -61,7 +64,7 @@ def fail(error: Exception) -> NoReturn:
 def batch(context: Context, split: str) -> dict[str, Column]:
     """Return a split's columns with all that earlier steps made of them."""
     rows = context.rows(split)
-    columns: dict[str, Column] = {c: rows[c].to_pylist() for c in rows.column_names}
+    columns: dict[str, Column] = {c: as_column(rows[c]) for c in rows.column_names}
     if "embed" in context.inputs:
         columns[EMBEDDING] = step_vectors(context.input("embed"), split)
     for prompt, folder in context.asked().items():
@@ -114,7 +117,8 @@ def _uses(config: LabelStep, before: Sequence[str]) -> Sequence[str]:
 
 def _external(config: LabelStep, recipe: Recipe) -> Mapping[str, Any]:
     files = [s.function.partition(":")[0] for s in config.lfs if isinstance(s, PythonSpec)]
-    paths = {f: recipe.resolve(f) for f in files if f.endswith(".py")}
+    files += [f for s in config.lfs if (f := getattr(s, "file", None)) is not None]
+    paths = {f: recipe.resolve(f) for f in files if ":" not in f and "." in f}
     return {
         "task": recipe.task.as_dict(),
         **{name: fingerprint_path(path) for name, path in paths.items() if path.is_file()},
