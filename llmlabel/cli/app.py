@@ -96,12 +96,15 @@ def analyze(
     out: OutOption = None,
     config: ConfigOption = None,
     split: Annotated[str, typer.Option(help="Whose rows: train, valid or test.")] = "train",
+    with_effects: Annotated[
+        bool, typer.Option("--effects/--no-effects", help="Learn again without each LF.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Show each labeling function's coverage, conflicts and accuracy."""
+    """Show what each labeling function does and is worth, and what to do next."""
     from llmlabel.cli.commands import analyze_command
 
-    analyze_command(recipe, out, config, split, as_json=as_json)
+    analyze_command(recipe, out, config, split, with_effects=with_effects, as_json=as_json)
 
 
 @app.command(epilog="Example: llmlabel explain runs/support-tickets a091")

@@ -18,10 +18,13 @@ from llmlabel.io import atomic_write, plain_value, write_table
 from llmlabel.io.shipped import shipped_folder
 from llmlabel.llm.costs import Range
 from llmlabel.recipe import PlannedStep, Recipe, explain_row, load_recipe, plan, retry, run
+from llmlabel.recipe.analyzing import Analysis, analyze_run
 from llmlabel.recipe.explain import recipe_of
 from llmlabel.recipe.load import find_recipe
 from llmlabel.recipe.predict import predict_file
 from llmlabel.report import Results, build
+
+_SUGGESTIONS = 12
 
 __all__ = [
     "analyze_command",
@@ -98,19 +101,26 @@ def _range(found: Range, digits: int) -> str:
 
 
 def analyze_command(
-    name: str, out: Path | None, config: Path | None, split: str, *, as_json: bool
+    name: str,
+    out: Path | None,
+    config: Path | None,
+    split: str,
+    *,
+    with_effects: bool,
+    as_json: bool,
 ) -> None:
-    """Show the labeling functions' table, voting first where the recipe has changed."""
+    """Show the labeling functions' table and what to do next, voting first where the recipe has changed."""
     folder = Path(name)
     if not (folder / "run.json").is_file():
         recipe: Recipe = load_recipe(name, config=config)
         with warnings_as_lines(), run_display() as display:
             folder = run(recipe, out, observer=display, until="aggregate")
-    found = Results.read(folder).lf_summary(split)
+    found = analyze_run(Results.read(folder), split, with_effects=with_effects)
     if as_json:
-        typer.echo(json.dumps(found.to_table().to_pylist(), indent=2))
+        typer.echo(json.dumps(found.as_dict(), indent=2))
         return
-    _show_lfs(found.to_table().to_pylist(), split)
+    _show_lfs(found.rows(), split)
+    _show_next(found)
 
 
 def explain_command(folder: Path, row_id: str, *, as_json: bool) -> None:
@@ -218,6 +228,26 @@ def _make_own(folder: Path) -> None:
     load_recipe(folder)  # says at once if the copy were not a recipe
 
 
+def _show_next(found: Analysis) -> None:
+    effect = found.effects
+    if effect is not None and effect.label_model_accuracy is not None:
+        said = f"with all LFs the label model is right on {percent(effect.label_model_accuracy)} %"
+        if effect.student_accuracy is not None:
+            said += f", a quick student on {percent(effect.student_accuracy)} %"
+        typer.echo(f"{said} of the gold rows; effects are points lost without the LF")
+    if not found.suggestions:
+        return
+    typer.echo("\nWhat to do next")
+    for i, step in enumerate(found.suggestions[:_SUGGESTIONS], 1):
+        typer.echo(f"{i:3}. {step.what}")
+        for example in step.examples:
+            shown = " ".join(example.split())
+            typer.echo(f"       {shown[:100]}{'...' if len(shown) > 100 else ''}")
+    more = len(found.suggestions) - _SUGGESTIONS
+    if more > 0:
+        typer.echo(f"     and {more} more: --json")
+
+
 def _show_results(results: Results) -> None:
     for name, step in results.steps.items():
         facts = step.facts
@@ -263,16 +293,35 @@ def _with_interval(value: Any) -> str:
 
 
 def _show_lfs(rows: list[dict[str, Any]], split: str) -> None:
-    columns = list(rows[0])
-    shares = {"Coverage", "Overlaps", "Conflicts", "Emp. Acc.", "Learned Acc."}
+    shares = {
+        "Coverage": "covers",
+        "Overlaps": "overlaps",
+        "Conflicts": "conflicts",
+        "Alone": "alone",
+        "Emp. Acc.": "right",
+        "Learned Acc.": "learned",
+        "Relabeled": "relabels",
+    }
+    points = {"Model Effect": "model", "Student Effect": "student"}
+    known = [name for name in (*shares, *points) if name in rows[0]]
+    gold = "Correct" in rows[0]
 
-    def cell(name: str, value: Any) -> str:
-        if name in shares:
-            return percent(value)
-        if isinstance(value, list):
-            return ", ".join(map(str, value))
-        return "-" if value is None else str(value)
+    def cells(row: dict[str, Any]) -> list[str]:
+        votes_for = row["Polarity"]
+        named = ", ".join(votes_for) if len(votes_for) <= 2 else f"{len(votes_for)} classes"
+        out = [row["name"], named]
+        out += [str(row["Correct"] + row["Incorrect"])] if gold else []
+        for name in known:
+            value = row[name]
+            said = percent(value) if name in shares else f"{100 * value:+.1f}"
+            out.append(said)
+        return out
 
-    shown = [[cell(c, r[c]) for c in columns] for r in rows]
-    titles = [f"{c} %" if c in shares else c for c in columns]
-    table(f"Labeling functions on {split}", titles, shown, left=["name", "Polarity"])
+    titles = ["name", "votes for", *(["gold votes"] if gold else [])]
+    titles += [f"{shares[n]} %" if n in shares else f"{points[n]} pts" for n in known]
+    table(
+        f"Labeling functions on {split}",
+        titles,
+        [cells(row) for row in rows],
+        left=["name", "votes for"],
+    )

@@ -8,6 +8,7 @@ the figures of all of them are matrix products, whatever n is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,7 +21,15 @@ from scipy.stats import binomtest
 from llmlabel.errors import ConfigError, DataError, UnknownNameError
 from llmlabel.evaluate.metrics import Array, Ints, check_pair, decisions, ratio
 
-__all__ = ["Interval", "McNemar", "Metric", "bootstrap", "bootstrap_difference", "mcnemar"]
+__all__ = [
+    "Interval",
+    "McNemar",
+    "Metric",
+    "bootstrap",
+    "bootstrap_difference",
+    "mcnemar",
+    "wilson",
+]
 
 Metric = Literal["accuracy", "macro_f1"]
 Statistic = Callable[[Array, Ints, Array], Array]
@@ -115,6 +124,20 @@ def bootstrap_difference(
     truth, of_a = check_pair(gold, decisions(a, k))
     _, of_b = check_pair(gold, decisions(b, k))
     return interval_of(truth, (of_a, of_b), metric, level=level, resamples=resamples, seed=seed)
+
+
+def wilson(right: int, n: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's interval of a share, by default of 95 %.
+
+    Examples
+    --------
+    >>> [round(x, 2) for x in wilson(9, 10)]
+    [0.6, 0.98]
+    """
+    share = right / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def mcnemar(gold: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike, k: int) -> McNemar:

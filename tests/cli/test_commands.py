@@ -80,10 +80,22 @@ def test_analyze_runs_what_is_missing_and_shows_each_lf(make_recipe, tmp_path):
     folder, out = make_recipe(), tmp_path / "out"
     shown = llmlabel("analyze", folder, "--out", out)
     assert shown.returncode == 0, shown.stderr
-    for word in ("ask", "song", "free", "Coverage", "Conflicts", "Emp. Acc.", "Learned Acc."):
+    for word in (
+        "ask",
+        "song",
+        "free",
+        "covers",
+        "conflicts",
+        "learned",
+        "label model is right on",
+    ):
         assert word in shown.stdout
-    rows = json.loads(llmlabel("analyze", out, "--split", "test", "--json").stdout)
-    assert [r["name"] for r in rows] == ["ask", "song", "free"]
+    found = json.loads(llmlabel("analyze", out, "--split", "test", "--json").stdout)
+    assert [r["name"] for r in found["lfs"]] == ["ask", "song", "free"]
+    assert {"Coverage", "Emp. Acc.", "Learned Acc.", "Model Effect"} <= set(found["lfs"][0])
+    assert isinstance(found["next"], list)
+    short = json.loads(llmlabel("analyze", out, "--no-effects", "--json").stdout)
+    assert "Model Effect" not in short["lfs"][0]
     wrong = llmlabel("analyze", out, "--split", "tset")
     assert wrong.returncode == 1
     assert "unknown split 'tset', did you mean 'test'" in wrong.stderr

@@ -263,3 +263,22 @@ def test_a_misspelt_gold_column_is_said(make_recipe, tmp_path):
         DataError, match="column 'lable': the gold column is missing, did you mean 'label'"
     ):
         run(load_recipe(make_recipe(change)), tmp_path / "out")
+
+
+def test_after_a_change_only_the_changed_lf_votes_again(make_recipe, tmp_path):
+    folder = make_recipe()
+    out = run(load_recipe(folder), tmp_path / "out", until="aggregate")
+    before = Results.read(out)
+    assert before.facts("label")["voted_again"] == before.facts("label")["lfs"]
+
+    def change(data):
+        lfs = next(s for s in data["steps"] if s["step"] == "label")["lfs"]
+        lfs[0] = {"lf": "measure", "name": "ask", "label": "SPAM", "of": "words", "at_least": 1}
+
+    changed = load_recipe(make_recipe(change))
+    run(changed, out, until="aggregate")
+    after = Results.read(out)
+    assert after.facts("label")["voted_again"] == 1
+    assert (after.votes("train")["ask"] == 1).all()
+    fresh = Results.read(run(changed, tmp_path / "fresh", until="aggregate"))
+    assert all(after.votes(split) == fresh.votes(split) for split in fresh.splits)

@@ -148,9 +148,11 @@ def _learned(model: Any, config: AggregateStep) -> dict[str, Any]:
 def _facts(model: Any, context: Context) -> Mapping[str, Any]:
     config, gold = context.config, _known(context)
     facts: dict[str, Any] = {"model": config.model}
-    for name in ("n_iter_", "converged_", "fell_back_"):
+    for name in ("n_iter_", "converged_"):
         if hasattr(model, name):
             facts[{"n_iter_": "iterations"}.get(name, name.rstrip("_"))] = getattr(model, name)
+    if getattr(model, "fell_back_", False):
+        facts["fell_back"] = True
     if gold is not None:
         facts["gold_rows"] = int((gold != ABSTAIN).sum())
     if config.features is not None:

@@ -124,12 +124,13 @@ def _heuristics_alone(
     context: Context, votes: VoteMatrix, train_votes: VoteMatrix, everywhere: Mask
 ) -> list[_Candidate]:
     aggregate = next(s for s in context.recipe.config.steps if isinstance(s, AggregateStep))
+    alone = {k: v for k, v in aggregate.params.items() if k != "groups"}  # they name all LFs
     models = (
         ("heuristics_majority_vote", "majority vote, no LLM", MajorityVote()),
         (
             "heuristics_label_model",
             "label model, no LLM",
-            make_model(aggregate.model, aggregate.params),
+            make_model(aggregate.model, alone),
         ),
     )
     return [
