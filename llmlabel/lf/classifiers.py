@@ -58,8 +58,8 @@ def classifier(
     >>> lf = classifier("long", lambda texts: [[1 - len(t) / 9, len(t) / 9] for t in texts],
     ...                 ["SHORT", "LONG"], threshold=0.6)
     >>> votes, sure = lf({"text": ["a", "12345", "12345678"]})
-    >>> votes.tolist(), sure.round(2).tolist()
-    ([0, -1, 1], [0.89, 0.56, 0.89])
+    >>> votes.tolist(), [f"{s:.2f}" for s in sure]
+    ([0, -1, 1], ['0.89', 'nan', '0.89'])
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"LF {name!r}: expected a threshold in [0, 1], got {threshold}")

@@ -215,7 +215,10 @@ def _finder(pattern: str, flags: int) -> Finder:
     fast = f"(?i){pattern}" if flags & re.IGNORECASE else pattern
 
     wide = superset(pattern)
-    odd = None if wide is None or not _compiles(wide) else _any_case(wide, flags)
+    if wide is not None:
+        said, exact = wide
+        said = f"(?i){said}" if flags & re.IGNORECASE else said
+        wide = (said, exact) if _compiles(said) else None
 
     def slowly(texts: Texts, rows: Sequence[int] | npt.NDArray[np.intp]) -> list[bool]:
         return [t is not None and search(t) is not None for t in texts.take(np.asarray(rows))]
@@ -226,8 +229,10 @@ def _finder(pattern: str, flags: int) -> Finder:
     def quickly(texts: Texts) -> Mask:
         hits = pc.match_substring_regex(texts.arrow, fast)
         out = np.array(pc.fill_null(hits, False).to_numpy(zero_copy_only=False), np.bool_)
-        rest = texts.odd if odd is None else _candidates(texts, odd)
-        out[texts.odd] = False
+        rest = texts.odd
+        if wide is not None and rest.size:
+            sure, doubtful = _beyond_ascii(texts, *wide)
+            out[texts.odd], rest = sure, texts.odd[doubtful]
         if "$" in pattern:
             last = pc.fill_null(pc.ends_with(texts.arrow, "\n"), False)
             ends = np.flatnonzero(last.to_numpy(zero_copy_only=False))
@@ -241,16 +246,12 @@ def _finder(pattern: str, flags: int) -> Finder:
     return quickly if _compiles(fast) else all_slowly
 
 
-def _candidates(texts: Texts, pattern: str) -> npt.NDArray[np.intp]:
-    """Return the rows beyond ASCII that may match, to be looked at by `re`."""
-    hits = pc.match_substring_regex(texts.odd_texts, pattern)
-    found = pc.fill_null(hits, False).to_numpy(zero_copy_only=False)
-    return np.asarray(texts.odd[found])
-
-
-def _any_case(pattern: str, flags: int) -> str:
-    # The letters that `re` takes for i, s and k, and RE2 does not or not always.
-    return f"(?i){pattern}|[\u0130\u0131\u017f\u212a]" if flags & re.IGNORECASE else pattern
+def _beyond_ascii(texts: Texts, pattern: str, exact: bool) -> tuple[Mask, Mask]:
+    """Return which texts beyond ASCII match, and on which of them `re` has to decide."""
+    hits = pc.match_substring_regex(texts.odd_texts, pattern).to_numpy(zero_copy_only=False)
+    found = np.asarray(hits, np.bool_)
+    doubtful = texts.odd_letters if exact else found | texts.odd_letters
+    return found & ~doubtful, doubtful
 
 
 def _compiles(pattern: str) -> bool:

@@ -23,7 +23,7 @@ __all__ = ["Keywords", "vote_keywords", "word_pattern"]
 Ints = npt.NDArray[np.int64]
 
 _WORD: Final = re.compile(r"\w+")
-_NO_WORD: Final = r"[^\p{L}\p{N}_]"  # what `re` takes for \W
+_NO_WORD: Final = r"[^\x00-\x7f\p{L}\p{N}]+"  # what `re` takes for \W beyond ASCII
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,11 @@ class _Scanner:
         against = self.sure[at, 1] > 0
         found, barred = [cells[~against]], [cells[against]]
         for of, word in self.doubtful:
+            into = barred if word.against else found
             rows = np.arange(n) if of < 0 else np.unique(row[pattern == of])
-            (barred if word.against else found).append(word.plan * n + _proved(word, rows, texts))
+            known = np.concatenate([cells - word.plan * n for cells in into])
+            rows = rows[~np.isin(rows, known)]
+            into.append(word.plan * n + _proved(word, rows, texts))
         cells, no = np.concatenate(found), np.concatenate(barred)
         return cells[~np.isin(cells, no)] if len(no) else cells
 
@@ -179,17 +182,20 @@ def _prepared(texts: Texts, whole: bool, case_sensitive: bool) -> tuple[bytes, I
     """Return all texts in one buffer, and where each begins.
 
     In small letters, and with a space for each sign where whole words are meant; a space
-    stands between texts. Where it begins is that of the text less one: its space before.
+    stands before each text and after the last. Where whole words are meant, a text begins
+    with that space.
     """
-    arrow = pc.fill_null(texts.arrow, "")
+    arrow = texts.arrow if not texts.arrow.null_count else pc.fill_null(texts.arrow, "")
     if len(texts.odd):
         new = _folded(arrow.take(pa.array(texts.odd)), whole, case_sensitive)
         mask = np.zeros(len(texts), np.bool_)
         mask[texts.odd] = True
         arrow = pc.replace_with_mask(arrow, pa.array(mask), new)
-    spaced = pc.binary_join_element_wise(arrow, "", " ")
-    starts = np.frombuffer(spaced.buffers()[1], np.int32)[: len(spaced)].astype(np.int64)
-    text = b" " + spaced.buffers()[2].to_pybytes() if whole else spaced.buffers()[2].to_pybytes()
+    n = len(arrow)
+    lengths = pc.binary_length(arrow).to_numpy().astype(np.int64)
+    starts = np.cumsum(lengths) - lengths + np.arange(n) + (0 if whole else 1)
+    one = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, n], pa.int32()), arrow), " ")
+    text = b" " + one[0].as_buffer().to_pybytes() + b" "
     return text.translate(_table(whole, case_sensitive)), starts
 
 

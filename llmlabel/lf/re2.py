@@ -14,20 +14,22 @@ _CLASSES: Final = {
 }
 
 
-def superset(pattern: str) -> str | None:
+def superset(pattern: str) -> tuple[str, bool] | None:
     r"""Return an expression for RE2 that finds all that Python's `re` finds, or more.
 
-    Word borders and ends are left out, since RE2's know ASCII alone: who is found has to
-    be looked at again. None where the pattern has what cannot be said so.
+    Word borders and ends are left out, since RE2's know ASCII alone: then who is found
+    has to be looked at again, and the second value is false. None where the pattern has
+    what cannot be said so.
 
     Examples
     --------
-    >>> superset(r"\bab\d+$")
-    'ab[\\p{Nd}]+'
+    >>> superset(r"\bab\d+$"), superset("ab?")
+    (('ab[\\p{Nd}]+', False), ('ab?', True))
     >>> superset(r"(?<!a)b"), superset(r"(a)\1")
     (None, None)
     """
     out: list[str] = []
+    exact = True
     in_class, at = False, 0
     while at < len(pattern):
         c = pattern[at]
@@ -37,6 +39,7 @@ def superset(pattern: str) -> str | None:
             if said is None:
                 return None
             out.append(said)
+            exact = exact and said != ""
             at += 1
         elif in_class:
             in_class = c != "]" or _opens(pattern, at - 1)
@@ -46,9 +49,11 @@ def superset(pattern: str) -> str | None:
             out.append(c)
         elif c == "(" and pattern[at : at + 1] == "?" and not _plain_group(pattern, at):
             return None
-        elif c != "$":
+        elif c == "$":
+            exact = False
+        else:
             out.append(c)
-    return "".join(out)
+    return "".join(out), exact
 
 
 def _escape(c: str, in_class: bool) -> str | None:

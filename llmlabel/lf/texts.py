@@ -59,6 +59,12 @@ class Texts(Sequence["str | None"]):
         """The texts of those rows."""
         return self.arrow.take(pa.array(self.odd))
 
+    @cached_property
+    def odd_letters(self) -> npt.NDArray[np.bool_]:
+        """Which of them have a letter that `re` takes for i, s or k, and RE2 not always."""
+        found = pc.match_substring_regex(self.odd_texts, "[\u0130\u0131\u017f\u212a]")
+        return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+
     def take(self, rows: Rows) -> list[str | None]:
         """Return some rows as Python strings."""
         if "values" in self.__dict__:
