@@ -32,7 +32,7 @@ def apply(
     data: pa.Table | Batch | Any,
     task: Task,
     *,
-    batch_size: int = 10_000,
+    batch_size: int = 100_000,
     on_progress: Progress | None = None,
 ) -> VoteMatrix:
     """Let every labeling function vote on every row.
@@ -203,9 +203,9 @@ def _check(lfs: Sequence[LF], columns: Batch, task: Task) -> list[npt.NDArray[np
     if not lfs:
         raise ConfigError("expected at least one labeling function")
     names = [lf.name for lf in lfs]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"two labeling functions have the name {name!r}")
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ConfigError(f"two labeling functions have the name {twice!r}")
     require_columns(lfs, columns)
     targets: list[npt.NDArray[np.int16] | None] = []
     for lf in lfs:

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from llmlabel.errors import ConfigError
 from llmlabel.lf.core import LF, Batch, Joint, Vote, Votes, batch_length
+from llmlabel.lf.expressions import contains, in_rust, superset
 from llmlabel.lf.keywords import Keywords, vote_keywords, word_pattern
-from llmlabel.lf.re2 import superset
 from llmlabel.lf.texts import Texts, texts_of
 from llmlabel.schema import ABSTAIN
 
@@ -207,13 +207,12 @@ def _matcher(pattern: str, without: str | None, column: str, *, case_sensitive: 
 def _finder(pattern: str, flags: int) -> Finder:
     r"""Return a function from strings to whether the pattern is in them.
 
-    The meaning is that of Python's `re`. RE2, in Arrow, does the work where it
-    means the same: its ``\b``, ``\w`` and ``\d`` know ASCII only, its ``$``
-    does not match before a last newline, and it takes ``{,3}`` literally.
+    The meaning is that of Python's `re`. Rust's regex, in polars, does the work on plain
+    ASCII, where it means the same: elsewhere its ``\w``, ``\b`` and letters without regard
+    to case are not quite those of `re`, and its ``$`` does not match before a last newline.
     """
     search = re.compile(pattern, flags).search
-    fast = f"(?i){pattern}" if flags & re.IGNORECASE else pattern
-
+    fast = in_rust(pattern, case_sensitive=not flags & re.IGNORECASE)
     wide = superset(pattern)
     if wide is not None:
         said, exact = wide
@@ -227,8 +226,8 @@ def _finder(pattern: str, flags: int) -> Finder:
         return np.array(slowly(texts, range(len(texts))), np.bool_)
 
     def quickly(texts: Texts) -> Mask:
-        hits = pc.match_substring_regex(texts.arrow, fast)
-        out = np.array(pc.fill_null(hits, False).to_numpy(zero_copy_only=False), np.bool_)
+        assert fast is not None
+        out = contains(texts, fast)
         rest = texts.odd
         if wide is not None and rest.size:
             sure, doubtful = _beyond_ascii(texts, *wide)
@@ -241,9 +240,7 @@ def _finder(pattern: str, flags: int) -> Finder:
             out[rest] = slowly(texts, rest)
         return out
 
-    if "{," in pattern:
-        return all_slowly
-    return quickly if _compiles(fast) else all_slowly
+    return all_slowly if fast is None else quickly
 
 
 def _beyond_ascii(texts: Texts, pattern: str, exact: bool) -> tuple[Mask, Mask]:

@@ -16,12 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmlabel.lf.core import Batch
+from llmlabel.lf.expressions import contains, in_rust
 from llmlabel.lf.texts import Texts, texts_of
 
 __all__ = ["Keywords", "vote_keywords", "word_pattern"]
 
 Ints = npt.NDArray[np.int64]
 
+_FEW: Final = 8  # plans up to which an expression for each is faster than the pass
+_NOTHING: Final = r"\b\B"
 _WORD: Final = re.compile(r"\w+")
 _NO_WORD: Final = r"[^\x00-\x7f\p{L}\p{N}]+"  # what `re` takes for \W beyond ASCII
 
@@ -48,16 +51,53 @@ def vote_keywords(plans: Sequence[Keywords], batch: Batch) -> tuple[Ints, Ints]:
         ways.setdefault((plan.column, plan.whole_words, plan.case_sensitive), []).append(i)
     rows, which = [], []
     for (column, *_), members in ways.items():
-        scanner = _scanner(tuple(plans[i] for i in members))
+        group = tuple(plans[i] for i in members)
         texts = texts_of(batch[column])
         if not len(texts):
             continue
-        cells = scanner.find(texts)
+        cells = _one_by_one(group, texts) if len(group) <= _FEW else _scanner(group).find(texts)
         rows.append(cells % len(texts))
         which.append(np.array(members, np.int64)[cells // len(texts)])
     if not rows:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     return np.concatenate(rows), np.concatenate(which)
+
+
+def _one_by_one(plans: tuple[Keywords, ...], texts: Texts) -> Ints:
+    """Return the plans' votes: each by an expression of its own on plain ASCII."""
+    n = len(texts)
+    plain = np.ones(n, np.bool_)
+    plain[texts.odd] = False
+    cells = []
+    for i, plan in enumerate(plans):
+        found = plain & contains(texts, _expression(plan.words, plan))
+        if plan.without:
+            found &= ~contains(texts, _expression(plan.without, plan))
+        cells.append(i * n + np.flatnonzero(found))
+    if len(texts.odd):
+        beyond = _scanner(plans).find(Texts(texts.odd_texts))
+        plan_of, row = np.divmod(beyond, len(texts.odd))
+        cells.append(plan_of * n + texts.odd[row])
+    return np.concatenate(cells)
+
+
+def _expression(words: Sequence[str], plan: Keywords) -> str:
+    r"""Return `word_pattern` for Rust, which has no look-around.
+
+    Borders that eat a sign, and ``\b`` where the word's own end is a letter.
+    """
+    said = []
+    for word in words:
+        body = r"\s+".join(re.escape(part) for part in word.split())
+        if plan.whole_words:
+            first, last = word.strip()[0], word.strip()[-1]
+            before = r"\b" if _WORD.match(first) else r"(?:^|\W)"
+            after = r"\b" if _WORD.match(last) else r"(?:$|\W)"
+            body = f"{before}{body}{after}"
+        said.append(body)
+    # It is for plain ASCII: words beyond need not be found.
+    every = "|".join(w for w in said if w.isascii()) or _NOTHING
+    return in_rust(every, case_sensitive=plan.case_sensitive) or every
 
 
 def word_pattern(words: Sequence[str], *, whole_words: bool) -> str:

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -49,10 +50,18 @@ class Texts(Sequence["str | None"]):
         return pa.array(self.values, pa.string())
 
     @cached_property
+    def series(self) -> pl.Series:
+        """As polars sees them, without a copy of the letters."""
+        found = pl.from_arrow(self.arrow)
+        assert isinstance(found, pl.Series)
+        return found
+
+    @cached_property
     def odd(self) -> Rows:
-        """The rows with a character outside ASCII."""
-        mask = pc.fill_null(pc.string_is_ascii(self.arrow), True)
-        return np.flatnonzero(~mask.to_numpy(zero_copy_only=False))
+        """The rows with a character outside ASCII, or one that is a space to `re` alone."""
+        plain = pc.fill_null(pc.string_is_ascii(self.arrow), True)
+        spaces = self.series.str.contains("[\\x0b\\x1c-\\x1f]").fill_null(value=False)
+        return np.flatnonzero(~plain.to_numpy(zero_copy_only=False) | spaces.to_numpy())
 
     @cached_property
     def odd_texts(self) -> pa.StringArray:

@@ -158,7 +158,7 @@ class LabelStep(Strict):
 
     step: Literal["label"]
     lfs: list[LFSpec] = Field(min_length=1)
-    batch_size: int = Field(10_000, ge=1)
+    batch_size: int = Field(100_000, ge=1)
 
 
 class AggregateStep(Strict):

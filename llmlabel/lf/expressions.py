@@ -1,10 +1,51 @@
-"""Python's regular expressions in RE2's words, for texts beyond ASCII."""
+"""Python's regular expressions in Rust's and RE2's words: where they mean the same."""
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
-__all__ = ["superset"]
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from llmlabel.lf.texts import Texts
+
+__all__ = ["contains", "in_rust", "superset"]
+
+# Signs by which Rust means something else than Python, or nothing.
+_OTHERWISE: Final = ("{,", "[[", "[:", "&&", "--", "~~", r"\<", r"\>", r"\b{", "(?R", "(?U")
+
+
+def contains(texts: Texts, expression: str) -> npt.NDArray[np.bool_]:
+    """Return in which texts Rust's regex finds an expression."""
+    hits = texts.series.str.contains(expression).fill_null(value=False)
+    return np.array(hits.to_numpy(), np.bool_)
+
+
+@functools.lru_cache(maxsize=4096)
+def in_rust(pattern: str, *, case_sensitive: bool) -> str | None:
+    r"""Return what Rust's regex has to be told to find what `re` finds, on plain ASCII.
+
+    None where it cannot. Without Unicode's classes where that can be, which is faster.
+
+    Examples
+    --------
+    >>> in_rust(r"\bab\d+", case_sensitive=False), in_rust("[^a]", case_sensitive=True)
+    ('(?i-u)\\bab\\d+', '[^a]')
+    >>> in_rust(r"(?<!a)b", case_sensitive=True), in_rust("a{,3}", case_sensitive=True)
+    (None, None)
+    """
+    if any(sign in pattern for sign in _OTHERWISE):
+        return None
+    for flags in ("(?-u)", "") if case_sensitive else ("(?i-u)", "(?i)"):
+        try:
+            pl.Series([""]).str.contains(flags + pattern)
+        except pl.exceptions.ComputeError:
+            continue
+        return flags + pattern
+    return None
+
 
 # What Python's classes hold of Unicode; RE2's own hold ASCII only.
 _CLASSES: Final = {
