@@ -11,9 +11,13 @@ from llmlabel.lf.core import LF, Batch, Column, Feature, labeling_function
 from llmlabel.lf.heuristics import keyword, regex
 from llmlabel.lf.knowledge import crowd, gazetteer, lookup
 from llmlabel.lf.measures import Measure, measure
+from llmlabel.lf.multi import apply_per_class
 from llmlabel.lf.prompted import answers_feature, prompt, requests
 from llmlabel.lf.similarity import EMBEDDING, embedding_feature, nearest
+from llmlabel.lf.slices import Slice, apply_slices, slice_of, slicing_function
+from llmlabel.lf.spans import Span, SpanLF, TokenVotes, apply_spans, span_names, span_regex
 from llmlabel.lf.texts import Texts
+from llmlabel.lf.transforms import Transform, augment, transformation_function
 
 __all__ = [
     "EMBEDDING",
@@ -22,12 +26,21 @@ __all__ = [
     "Column",
     "Feature",
     "Measure",
+    "Slice",
+    "Span",
+    "SpanLF",
     "Texts",
+    "TokenVotes",
+    "Transform",
     "answer",
     "answer_column",
     "answers_feature",
     "apply",
+    "apply_per_class",
+    "apply_slices",
+    "apply_spans",
     "as_column",
+    "augment",
     "classifier",
     "column",
     "crowd",
@@ -44,6 +57,11 @@ __all__ = [
     "regex",
     "requests",
     "require_columns",
+    "slice_of",
+    "slicing_function",
+    "span_names",
+    "span_regex",
+    "transformation_function",
     "transformers_classifier",
     "zero_shot_classifier",
 ]

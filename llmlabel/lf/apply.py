@@ -17,13 +17,15 @@ from llmlabel.errors import (
     did_you_mean,
 )
 from llmlabel.lf.core import LF, Batch, Column, batch_length, with_features
+from llmlabel.lf.processes import vote_in_processes
 from llmlabel.lf.texts import Texts
 from llmlabel.schema import ABSTAIN, Task
 from llmlabel.votes import VoteMatrix, vote_dtype
 
-__all__ = ["apply", "as_column", "evidence", "require_columns"]
+__all__ = ["apply", "as_batch", "as_column", "evidence", "require_columns"]
 
 Rows = npt.NDArray[np.int64]
+Target = npt.NDArray[np.int16]
 Progress = Callable[[int, int], None]
 
 
@@ -34,6 +36,7 @@ def apply(
     *,
     batch_size: int = 100_000,
     on_progress: Progress | None = None,
+    processes: int = 1,
 ) -> VoteMatrix:
     """Let every labeling function vote on every row.
 
@@ -49,6 +52,9 @@ def apply(
         Rows per call. Votes do not depend on it.
     on_progress
         Called with (rows done, rows in all) after each batch.
+    processes
+        So many processes share the rows of plain Python functions, the one kind that
+        Python itself is the limit of.
 
     Raises
     ------
@@ -69,30 +75,61 @@ def apply(
     >>> apply(lfs, {"text": ["Subscribe!", "what a song", "ok"]}, task).votes.tolist()
     [[1, -1], [-1, 0], [-1, -1]]
     """
-    columns = _columns(data)
-    targets = _check(lfs, columns, task)
-    n = batch_length(columns)
-    votes = np.full((n, len(lfs)), ABSTAIN, vote_dtype(task.n_classes))
-    confidences: dict[int, npt.NDArray[np.float32]] = {}
+    columns = as_batch(data)
+    ballot = _Ballot(lfs, task, _check(lfs, columns, task), batch_length(columns))
     together = _together(lfs)
-    alone = [j for j in range(len(lfs)) if not any(j in members for members in together.values())]
-    for start, batch in _batches(columns, n, batch_size):
+    jointly = {j for members in together.values() for j in members}
+    pooled = [j for j, lf in enumerate(lfs) if processes > 1 and lf.kind == "function"]
+    alone = [j for j in range(len(lfs)) if j not in jointly and j not in pooled]
+    if pooled:
+        own = [lfs[j] for j in pooled]
+        for start, stop, answers in vote_in_processes(own, columns, batch_size, processes):
+            part: Batch = {name: values[start:stop] for name, values in columns.items()}
+            for j, said in zip(pooled, answers, strict=True):
+                ballot.take(j, start, said, part)
+    for start, batch in _batches(columns, ballot.n, batch_size):
         full = with_features(batch, [f for lf in lfs for f in lf.features])
-        rows = slice(start, start + batch_length(batch))
         for joint, members in together.items():
-            at, which = _jointly(joint, [lfs[j] for j in members], full)
-            classes = np.array([task.index(*(lfs[j].labels or ())) for j in members], votes.dtype)
-            votes[start + at, np.array(members)[which]] = classes[which]
+            rows, which = _jointly(joint, [lfs[j] for j in members], full)
+            ballot.take_jointly(members, start, rows, which)
         for j in alone:
-            said, sure = lfs[j](full)
-            votes[rows, j] = _to_task(lfs[j], said, targets[j], task, batch)
-            if sure is not None:
-                found = confidences.setdefault(j, np.full(n, np.nan, np.float32))
-                found[rows] = sure
+            ballot.take(j, start, lfs[j](full), batch)
         if on_progress is not None:
-            on_progress(min(start + batch_size, n), n)
-    votes.setflags(write=False)
-    return VoteMatrix(votes, [lf.name for lf in lfs], task.names, _sureness(confidences, votes))
+            on_progress(min(start + batch_size, ballot.n), ballot.n)
+    return ballot.matrix()
+
+
+class _Ballot:
+    """The votes so far."""
+
+    def __init__(
+        self, lfs: Sequence[LF], task: Task, targets: Sequence[Target | None], n: int
+    ) -> None:
+        self.n = n
+        self._lfs, self._task, self._targets = lfs, task, targets
+        self._votes = np.full((n, len(lfs)), ABSTAIN, vote_dtype(task.n_classes))
+        self._sure: dict[int, npt.NDArray[np.float32]] = {}
+
+    def take(self, j: int, start: int, answer: tuple[Any, Any], batch: Batch) -> None:
+        """Take what LF j says of the rows of a batch: votes, and confidences or None."""
+        said, sure = answer
+        rows = slice(start, start + len(said))
+        self._votes[rows, j] = _to_task(self._lfs[j], said, self._targets[j], self._task, batch)
+        if sure is not None:
+            self._sure.setdefault(j, np.full(self.n, np.nan, np.float32))[rows] = sure
+
+    def take_jointly(self, members: Sequence[int], start: int, rows: Rows, which: Rows) -> None:
+        """Take the votes of LFs with one label each: on which rows, and whose they are."""
+        labels = [self._lfs[j].labels or () for j in members]
+        classes = np.array([self._task.index(*own) for own in labels], self._votes.dtype)
+        self._votes[start + rows, np.array(members)[which]] = classes[which]
+
+    def matrix(self) -> VoteMatrix:
+        """Return all of it."""
+        self._votes.setflags(write=False)
+        names = [lf.name for lf in self._lfs]
+        sure = _sureness(self._sure, self._votes)
+        return VoteMatrix(self._votes, names, self._task.names, sure)
 
 
 def evidence(lfs: Sequence[LF], row: Mapping[str, Any], task: Task) -> list[dict[str, Any]]:
@@ -172,14 +209,15 @@ def _sureness(
     return out
 
 
-def _columns(data: Any) -> Batch:
+def as_batch(data: Any) -> Batch:
+    """Return data as columns that LFs read: an Arrow table, columns or a `datasets.Dataset`."""
     if isinstance(data, pa.Table):
         return {name: as_column(data[name]) for name in data.column_names}
     if isinstance(data, Mapping):
         strings = {n: v for n, v in data.items() if isinstance(v, list) and _is_text(v)}
         return {**data, **{name: Texts(values) for name, values in strings.items()}}
     if hasattr(data, "column_names") and hasattr(data, "with_format"):  # a datasets.Dataset
-        return _columns(data.with_format("arrow")[:])
+        return as_batch(data.with_format("arrow")[:])
     raise DataError(
         f"expected an Arrow table, columns or a datasets.Dataset, got {type(data).__name__}"
     )
@@ -198,7 +236,7 @@ def _is_text(values: Sequence[Any]) -> bool:
     return isinstance(first, str)
 
 
-def _check(lfs: Sequence[LF], columns: Batch, task: Task) -> list[npt.NDArray[np.int16] | None]:
+def _check(lfs: Sequence[LF], columns: Batch, task: Task) -> list[Target | None]:
     """Return, for each LF, the task's class of each of its labels."""
     if not lfs:
         raise ConfigError("expected at least one labeling function")
@@ -207,7 +245,7 @@ def _check(lfs: Sequence[LF], columns: Batch, task: Task) -> list[npt.NDArray[np
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise ConfigError(f"two labeling functions have the name {twice!r}")
     require_columns(lfs, columns)
-    targets: list[npt.NDArray[np.int16] | None] = []
+    targets: list[Target | None] = []
     for lf in lfs:
         where = f"LF {lf.name!r}"
         found = None if lf.labels is None else [task.index(c, where=where) for c in lf.labels]
@@ -237,7 +275,7 @@ def require_columns(lfs: Sequence[LF], columns: Iterable[str]) -> None:
 def _to_task(
     lf: LF,
     said: npt.NDArray[np.int16],
-    target: npt.NDArray[np.int16] | None,
+    target: Target | None,
     task: Task,
     batch: Batch,
 ) -> npt.NDArray[np.int16]:

@@ -177,3 +177,18 @@ def test_arrow_tables_and_datasets_are_read():
     expected = apply([LFS["keyword"]], columns, TASK)
     assert apply([LFS["keyword"]], pa.table(columns), TASK) == expected
     assert apply([LFS["keyword"]], datasets.Dataset.from_dict(columns), TASK) == expected
+
+
+@pytest.mark.parametrize("lf", LFS.values(), ids=LFS)
+def test_votes_are_the_same_in_several_processes(lf):
+    data = table(["a", "bb a", "", "c d é", "abcabc"] * 9)
+    assert apply([lf], data, TASK, processes=3) == apply([lf], data, TASK)
+
+
+def test_a_crash_in_another_process_names_lf_and_row():
+    @labeling_function(labels=["A"])
+    def divides(row):
+        return "A" if 1 / len(row["text"]) else None
+
+    with pytest.raises(LabelingFunctionError, match="LF 'divides' crashed on row 'r7'"):
+        apply([divides], table(["a"] * 7 + [""] + ["b"] * 5), TASK, processes=2)
