@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from llmlabel.recipe.lf_specs import LFSpec, Strict
+from llmlabel.recipe.lf_specs import LFSpec, SliceSpec, Strict
 
 __all__ = ["SPLITS", "STEP_CONFIGS", "Endpoints", "RecipeConfig", "Split", "StepConfig"]
 
@@ -191,6 +191,7 @@ class EvaluateStep(Strict):
     llm: str | None = Field(None, description="the LF that is 'the LLM alone' in the tables")
     gold_student: bool = Field(True, description="train the same student on gold, for comparison")
     contested: int = Field(25, ge=0, description="how many contested rows to keep with evidence")
+    slices: list[SliceSpec] = Field([], description="subsets that are measured apart")
 
 
 class ReportStep(Strict):

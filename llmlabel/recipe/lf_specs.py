@@ -23,6 +23,7 @@ __all__ = [
     "NearestSpec",
     "PythonSpec",
     "RegexSpec",
+    "SliceSpec",
     "Strict",
     "Votes",
 ]
@@ -199,3 +200,28 @@ LF_SPECS: Mapping[str, type[Strict]] = {
     "column": ColumnSpec,
     "python": PythonSpec,
 }
+
+
+class SliceSpec(Strict):
+    """A named subset of the rows, on which everything is measured too."""
+
+    name: str
+    words: list[str] | None = Field(None, description="rows with one of these words")
+    pattern: str | None = Field(None, description="rows in which this is found")
+    equals: str | None = Field(None, description="rows whose column has this value")
+    of: Literal["chars", "words", "lines", "value"] | None = Field(
+        None, description="rows of which this lies between at_least and at_most"
+    )
+    at_least: float | None = None
+    at_most: float | None = None
+    column: str | None = Field(None, description="by default, the row's text")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> SliceSpec:
+        ways = [n for n in ("words", "pattern", "equals", "of") if getattr(self, n) is not None]
+        if len(ways) != 1:
+            said = f", got {' and '.join(ways)}" if ways else ""
+            raise ValueError(f"a slice has words, a pattern, equals or of: one of them{said}")
+        if self.equals is not None and self.column is None:
+            raise ValueError("equals: name the column")
+        return self

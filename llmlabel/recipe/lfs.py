@@ -15,6 +15,7 @@ from llmlabel.io import fingerprint, read_table
 from llmlabel.lf import (
     LF,
     Feature,
+    Slice,
     answer,
     answer_column,
     column,
@@ -25,11 +26,13 @@ from llmlabel.lf import (
     measure,
     nearest,
     regex,
+    slice_of,
     transformers_classifier,
     zero_shot_classifier,
 )
 from llmlabel.lf.similarity import embedding_feature
 from llmlabel.recipe.lf_specs import (
+    LF_SPECS,
     AnswerSpec,
     ClassifierSpec,
     ColumnSpec,
@@ -42,11 +45,12 @@ from llmlabel.recipe.lf_specs import (
     NearestSpec,
     PythonSpec,
     RegexSpec,
+    SliceSpec,
     Votes,
 )
 from llmlabel.schema import Task
 
-__all__ = ["Builder", "build_lf", "build_lfs", "text_column"]
+__all__ = ["Builder", "build_lf", "build_lfs", "build_slice", "text_column", "to_spec"]
 
 TEXT = "(text)"
 """The column of a row's whole text, where that is not one column called ``text``."""
@@ -136,6 +140,50 @@ def _given(spec: AnswerSpec | ColumnSpec, builder: Builder) -> LF:
             raise UnknownNameError("answer field", name, builder.fields[spec.prompt], where=where)
     said = given_feature(answer_column(spec.prompt))
     return answer(spec.name, said, spec.field, votes, confidence=spec.confidence)
+
+
+def build_slice(spec: SliceSpec, task: Task) -> Slice:
+    """Make the `Slice` that a recipe's spec describes."""
+    where, any_class = spec.column or text_column(task), task.names[0]
+    if spec.equals is not None:
+        wanted = spec.equals
+        return Slice(
+            spec.name, lambda batch: [v is not None and str(v) == wanted for v in batch[where]]
+        )
+    if spec.words is not None:
+        return slice_of(keyword(spec.name, spec.words, any_class, column=where))
+    if spec.pattern is not None:
+        return slice_of(regex(spec.name, spec.pattern, any_class, column=where))
+    assert spec.of is not None
+    low, high = spec.at_least, spec.at_most
+    counted = measure(spec.name, any_class, spec.of, at_least=low, at_most=high, column=where)
+    return slice_of(counted)
+
+
+def to_spec(lf: LF) -> dict[str, Any]:
+    """Return what a recipe says to make a labeling function, without what goes without saying.
+
+    Raises
+    ------
+    ConfigError
+        A recipe cannot say it: a function that stands in no module, a classifier in memory.
+
+    Examples
+    --------
+    >>> to_spec(keyword("ask", ["please"], "SPAM"))
+    {'lf': 'keyword', 'name': 'ask', 'label': 'SPAM', 'words': ['please']}
+    """
+    if lf.spec is not None:
+        given = LF_SPECS[lf.spec["lf"]](**lf.spec)
+        said = given.model_dump(exclude_defaults=True)
+        if said.get("column") == "text":
+            del said["column"]
+        return said
+    function = getattr(lf.vote, "__wrapped__", lf.vote)
+    module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
+    if lf.kind == "function" and name.isidentifier() and module not in ("", "__main__"):
+        return {"lf": "python", "name": lf.name, "function": f"{module}:{name}"}
+    raise ConfigError(f"LF {lf.name!r}: a recipe cannot say what makes it")
 
 
 def text_column(task: Task) -> str:

@@ -71,6 +71,7 @@ def _context(results: Results) -> dict[str, Any]:
         "funnel": charts.funnel(funnel_steps(results)),
         "parts": what_each_part_gave(results, measured),
         "evaluation": [_evaluation(s, rows) for s, rows in _ordered(results, measured)],
+        "slices": _slices(results, measured),
         "lf_split": "train",
         "measured_split": measured,
         **_lf_table(results),
@@ -84,6 +85,20 @@ def _context(results: Results) -> dict[str, Any]:
     }
     context["sections"] = _sections(context)
     return context
+
+
+def _slices(results: Results, measured: str | None) -> list[dict[str, str]]:
+    rows = results.slices(measured) if measured else []
+    return [
+        {
+            "slice": r["slice"],
+            "name": r["name"],
+            "n": f"{r['n']:,}",
+            "accuracy": percent(r["accuracy"]["value"], 1),
+            "interval": f"{percent(r['accuracy']['low'], 1)} to {percent(r['accuracy']['high'], 1)}",
+        }
+        for r in rows
+    ]
 
 
 def _ordered(results: Results, measured: str | None) -> list[tuple[str, Any]]:

@@ -133,6 +133,14 @@ class Results:
         )
         return found
 
+    def slices(self, split: str) -> list[Mapping[str, Any]]:
+        """Return what was measured on the slices of a split: slice, who labels, how well."""
+        if "evaluate" not in self.steps:
+            return []
+        file = self.path("evaluate", "slices.json")
+        found: list[Mapping[str, Any]] = read_json(file).get(split, []) if file.is_file() else []
+        return found
+
     def contested(self) -> list[Mapping[str, Any]]:
         """Return the most contested rows, each with who voted what and why."""
         if "evaluate" not in self.steps:

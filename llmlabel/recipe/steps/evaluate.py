@@ -15,9 +15,10 @@ import numpy.typing as npt
 from llmlabel.evaluate import evaluate
 from llmlabel.io.runs import write_json
 from llmlabel.labelmodel import MajorityVote
-from llmlabel.lf import evidence
+from llmlabel.lf import apply_slices, evidence
 from llmlabel.llm.confidence import verbalized_probabilities
 from llmlabel.recipe.config import SPLITS, AggregateStep
+from llmlabel.recipe.lfs import build_slice
 from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.distill import predict, train
@@ -27,6 +28,8 @@ from llmlabel.schema import ABSTAIN
 from llmlabel.votes import IntArray, VoteMatrix
 
 __all__ = ["KIND"]
+
+_SLICED = ("majority_vote", "label_model", "student", "llm_alone")
 
 Probabilities = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -51,14 +54,22 @@ def _run(context: Context) -> Mapping[str, Any]:
     if "train" in gold and "distill" in context.inputs and context.config.gold_student:
         gold_student = _train_on_gold(context, gold["train"])
     found: dict[str, list[dict[str, Any]]] = {}
+    sliced: dict[str, list[dict[str, Any]]] = {}
+    slices = [build_slice(spec, context.recipe.task) for spec in context.config.slices]
     for split in [s for s in SPLITS if s in gold]:
         measured = gold[split] != ABSTAIN
-        found[split] = []
+        found[split], sliced[split] = [], []
+        masks = apply_slices(slices, batch(context, split)) if slices else {}
         for c in _candidates(context, results, split, gold_student):
             rows = c.rows & measured
             if rows.any():
                 found[split].append(_measure(c, gold[split], rows, context))
+            for name, mask in masks.items():
+                if c.key in _SLICED and (rows & mask).any():
+                    row = _measure(c, gold[split], rows & mask, context)
+                    sliced[split].append({"slice": name, **row})
     write_json(found, context.folder.path / "evaluation.json")
+    write_json(sliced, context.folder.path / "slices.json")
     write_json(_contested(context, results, gold), context.folder.path / "contested.json")
     return {"measured": {s: int((g != ABSTAIN).sum()) for s, g in gold.items()}}
 
@@ -214,4 +225,4 @@ def _by_conflict(votes: VoteMatrix, probabilities: Probabilities) -> list[int]:
     return [int(i) for i in clash[np.argsort(-entropy, kind="stable")]]
 
 
-KIND = StepKind(version=1, run=_run)
+KIND = StepKind(version=2, run=_run)
