@@ -138,7 +138,9 @@ def encode(votes: IntArray, layout: Layout) -> Encoded:
     place[lf, lf // layout.per] = float(layout.base) ** (lf % layout.per)
     silence = place.sum(axis=0)
     codes = np.zeros((n, layout.columns), np.uint16)
-    part, found = np.empty((_CHUNK, m), np.float32), np.empty((_CHUNK, count), np.float32)
+    step = min(_CHUNK, n)
+    # Zeros: BLAS reads beyond short blocks, and what lies there may not be a number.
+    part, found = np.zeros((step, m), np.float32), np.zeros((step, count), np.float32)
     for start in range(0, n, _CHUNK):
         at = slice(start, min(start + _CHUNK, n))
         size = at.stop - start

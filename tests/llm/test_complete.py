@@ -278,8 +278,8 @@ def test_kill_9_repeats_at_most_what_was_in_flight(server, cache, after):
     process = started(server, cache, 150)
     seen = read_rows(process, after)
     os.kill(process.pid, signal.SIGKILL)
-    rest = process.stdout.read()  # communicate() would lose what is in its buffer
-    process.wait()
+    with process:  # communicate() would lose what is in the buffer of its output
+        rest = process.stdout.read()
     seen += rest.split("\n")[:-1]
 
     asked = questions(f"text {i}" for i in range(150))
