@@ -17,6 +17,7 @@ from llmlabel.lf.similarity import EMBEDDING, embedding_feature, nearest
 from llmlabel.lf.slices import Slice, apply_slices, slice_of, slicing_function
 from llmlabel.lf.spans import Span, SpanLF, TokenVotes, apply_spans, span_names, span_regex
 from llmlabel.lf.texts import Texts
+from llmlabel.lf.thresholds import threshold_from_distribution, threshold_from_gold, top_k
 from llmlabel.lf.transforms import Transform, augment, transformation_function
 
 __all__ = [
@@ -61,6 +62,9 @@ __all__ = [
     "slicing_function",
     "span_names",
     "span_regex",
+    "threshold_from_distribution",
+    "threshold_from_gold",
+    "top_k",
     "transformation_function",
     "transformers_classifier",
     "zero_shot_classifier",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def nearest(
     prototypes: Mapping[str, Sequence[str]],
     encoder: HasEncode,
     *,
-    threshold: float = 0.4,
+    threshold: float | Callable[[Callable[[Matrix], Matrix]], float] = 0.4,
     margin: float = 0.05,
     column: str = "text",
     feature: Feature | None = None,
@@ -56,7 +56,9 @@ def nearest(
     encoder
         Anything with ``.encode(texts) -> array (n, d)``.
     threshold
-        Least cosine similarity, -1 to 1.
+        Least cosine similarity, -1 to 1; or a function that finds it at the first vote. It
+        is given a function from vectors to their similarity to each class, see
+        `threshold_from_gold` and `threshold_from_distribution`.
     margin
         Least lead over the second-best class.
     column
@@ -79,10 +81,11 @@ def nearest(
     [0, 1, -1]
     """
     labels, texts, owner = _flatten(name, prototypes)
-    if not -1 <= threshold <= 1 or margin < 0:
+    fixed = threshold if not callable(threshold) else 0.0
+    if not -1 <= fixed <= 1 or margin < 0:
         raise ConfigError(
             f"LF {name!r}: expected a threshold in [-1, 1] and a margin of at least 0, "
-            f"got {threshold} and {margin}"
+            f"got {fixed} and {margin}"
         )
     rows = feature or embedding_feature(encoder, column)
     anchors: list[Matrix] = []  # embedded at the first vote, not when the LF is declared
@@ -92,15 +95,22 @@ def nearest(
             anchors.append(encode_unit(encoder, texts))
         return vectors @ anchors[0].T
 
+    found: list[float] = [] if callable(threshold) else [threshold]
+
+    def by_classes(vectors: Matrix) -> Matrix:
+        return _class_best(similarities(vectors), owner, len(labels))
+
     def vote(batch: Batch) -> Votes:
         vectors = np.asarray(batch[rows.name], np.float32)
         if not len(vectors):
             return np.empty(0, np.int16)
-        by_class = _class_best(similarities(vectors), owner, len(labels))
+        if callable(threshold) and not found:
+            found.append(threshold(by_classes))
+        by_class = by_classes(vectors)
         best = by_class.argmax(axis=1)
         top = by_class[np.arange(len(best)), best]
         lead = top - _second(by_class)
-        return np.where((top >= threshold) & (lead >= margin), best, ABSTAIN).astype(np.int16)
+        return np.where((top >= found[0]) & (lead >= margin), best, ABSTAIN).astype(np.int16)
 
     def why(row: Mapping[str, Any]) -> str:
         sims = similarities(np.asarray(row[rows.name], np.float32)[None, :])[0]

@@ -76,7 +76,9 @@ class NearestSpec(Strict):
     lf: Literal["nearest"]
     name: str
     prototypes: dict[str, list[str]] | Literal["descriptions"] = "descriptions"
-    threshold: float = Field(0.4, ge=-1, le=1)
+    threshold: Annotated[float, Field(ge=-1, le=1)] | Literal["auto"] = Field(
+        0.4, description="auto: where the training rows' similarities fall into two groups"
+    )
     margin: float = Field(0.05, ge=0)
 
 

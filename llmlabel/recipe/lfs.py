@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from llmlabel.embed import HasEncode
 from llmlabel.errors import ConfigError, DataError, UnknownNameError, did_you_mean
@@ -27,6 +30,7 @@ from llmlabel.lf import (
     nearest,
     regex,
     slice_of,
+    threshold_from_distribution,
     transformers_classifier,
     zero_shot_classifier,
 )
@@ -52,6 +56,7 @@ from llmlabel.schema import Task
 
 __all__ = ["Builder", "build_lf", "build_lfs", "build_slice", "text_column", "to_spec"]
 
+_ROWS = 1 << 16
 TEXT = "(text)"
 """The column of a row's whole text, where that is not one column called ``text``."""
 
@@ -224,7 +229,7 @@ def _nearest(spec: NearestSpec, builder: Builder) -> LF:
         spec.name,
         prototypes,
         builder.encoder,
-        threshold=spec.threshold,
+        threshold=partial(_divide, builder) if spec.threshold == "auto" else spec.threshold,
         margin=spec.margin,
         column=text_column(builder.task),
         feature=embedding_feature(builder.encoder),
@@ -267,6 +272,16 @@ def _classifier(spec: ClassifierSpec, builder: Builder) -> LF:
     votes = _checked(spec.votes, builder.task, where)
     pairs = votes if isinstance(votes, dict) else {v: v for v in votes}
     return transformers_classifier(spec.name, model, pairs, **options)
+
+
+def _divide(builder: Builder, by_class: Callable[[Any], Any]) -> float:
+    """Return where the training rows' similarities to their nearest class fall apart."""
+    folder = getattr(builder.encoder, "folder", None)
+    if folder is None:
+        raise ConfigError("threshold: auto needs a step 'embed'")
+    vectors = np.load(folder / "vectors.train.npy", mmap_mode="r")
+    best = [by_class(vectors[i : i + _ROWS]).max(axis=1) for i in range(0, len(vectors), _ROWS)]
+    return threshold_from_distribution(np.concatenate(best))
 
 
 def _python(spec: PythonSpec, folder: Path) -> LF:
