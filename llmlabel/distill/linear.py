@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from llmlabel.distill.features import Features, Matrix
 from llmlabel.distill.inputs import check_targets, unit_embeddings
+from llmlabel.distill.refine import cut_statistic, self_train
 from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, choose, fit_softmax
 from llmlabel.embed import (
     HasEncode,
@@ -207,6 +208,8 @@ def fit_linear(
     tfidf: bool = True,
     weights: npt.ArrayLike | None = None,
     C: float | Literal["auto"] = "auto",
+    keep: float = 1.0,
+    rounds: int = 0,
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
 ) -> LinearStudent:
@@ -231,7 +234,14 @@ def fit_linear(
     tfidf
         Whether to use TF-IDF.
     weights : array, shape (n,), optional
-        How much each row counts; by default all the same.
+        How much each row counts; by default all the same. Rows of weight 0 have no
+        label: they are learned from in `rounds` alone.
+    keep
+        The share of each class's rows to learn from, those whose neighbours by embedding
+        agree most (`cut_statistic`). Needs embeddings; 1 keeps all.
+    rounds
+        How often the student then learns from its own sharpened answers on all rows
+        (`self_train`).
     C
         Inverse strength of the penalty. ``"auto"`` chooses it, and how much the
         embeddings weigh against TF-IDF, by 3-fold log-loss against the targets
@@ -266,8 +276,15 @@ def fit_linear(
     dense = unit_embeddings(texts, embeddings, encoder, None)
     terms = fit_tfidf(texts) if tfidf else None
     used = np.flatnonzero(row_weights)
-    features = _features(texts, dense, terms).take(used)
-    choice, fitted = _fit(features, targets[used], row_weights[used], C, seed)
+    everything = _features(texts, dense, terms)
+    if keep < 1 and dense.shape[1]:
+        best = targets[used].argmax(axis=1)
+        used = used[cut_statistic(dense[used], best, keep=keep, seed=seed)]
+    choice, fitted = _fit(everything.take(used), targets[used], row_weights[used], C, seed)
+    if rounds:
+        with threadpool_limits(1):
+            how = choice.C, choice.embedding_weight
+            fitted = self_train(everything, fitted, *how, rounds=rounds, seed=seed)
     return LinearStudent(
         classes=tuple(classes),
         coef=fitted.coef,
@@ -276,7 +293,10 @@ def fit_linear(
         tfidf=terms,
         encoder=encoder,
         encoder_id=_identify(encoder) if dense.shape[1] else {},
-        facts=_facts(choice, fitted.intercept, classes, rows=used.size),
+        facts={
+            **_facts(choice, fitted.intercept, classes, rows=used.size),
+            **({"rounds": rounds} if rounds else {}),
+        },
         meta=dict(meta or {}),
         seconds=time.perf_counter() - started,
     )

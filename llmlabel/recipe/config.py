@@ -182,6 +182,10 @@ class DistillStep(Strict):
     student: Literal["linear"] = "linear"
     tfidf: bool = True
     min_confidence: float = Field(0.0, ge=0, le=1, description="rows below it are left out")
+    keep: float = Field(
+        0.8, gt=0, le=1, description="the share of each class whose neighbours agree most"
+    )
+    rounds: int = Field(2, ge=0, description="of self-training on all training rows")
 
 
 class EvaluateStep(Strict):

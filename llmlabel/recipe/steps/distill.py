@@ -24,6 +24,8 @@ def train(
     probabilities: npt.NDArray[np.float64],
     *,
     tfidf: bool,
+    keep: float = 1.0,
+    rounds: int = 0,
 ) -> LinearStudent:
     """Train a student on some of the training rows.
 
@@ -35,19 +37,30 @@ def train(
         Their targets.
     """
     texts = context.texts("train")
+    targets = np.full((len(texts), probabilities.shape[1]), 1 / probabilities.shape[1])
+    targets[rows], weights = probabilities, np.zeros(len(texts))
+    weights[rows] = 1
+    if not rounds:  # nobody else is asked: the words of other rows are no part of it
+        texts, targets, weights = [texts[i] for i in rows], probabilities, weights[rows]
     embedded = "embed" in context.inputs
     return fit_linear(
-        [texts[i] for i in rows],
-        probabilities,
+        texts,
+        targets,
         context.recipe.task.names,
         encoder=step_encoder(context.input("embed")) if embedded else None,
-        embeddings=np.asarray(step_vectors(context.input("embed"), "train"))[rows]
-        if embedded
-        else None,
+        embeddings=_vectors(context, None if rounds else rows) if embedded else None,
         tfidf=tfidf,
+        weights=weights,
+        keep=keep,
+        rounds=rounds,
         seed=context.recipe.config.seed,
         meta={"task": context.recipe.task.as_dict(), "recipe": context.recipe.name},
     )
+
+
+def _vectors(context: Context, rows: npt.NDArray[np.intp] | None) -> npt.NDArray[np.float32]:
+    vectors = np.asarray(step_vectors(context.input("embed"), "train"))
+    return vectors if rows is None else vectors[rows]
 
 
 def predict(student: LinearStudent, context: Context, split: str) -> npt.NDArray[np.float64]:
@@ -67,7 +80,15 @@ def _run(context: Context) -> Mapping[str, Any]:
             f"{context.config.min_confidence}"
         )
     context.progress(0, 2)
-    student = train(context, rows, labels.probabilities[rows], tfidf=context.config.tfidf)
+    config = context.config
+    student = train(
+        context,
+        rows,
+        labels.probabilities[rows],
+        tfidf=config.tfidf,
+        keep=config.keep,
+        rounds=config.rounds,
+    )
     student.save(context.folder.path / "student")
     context.progress(1, 2)
     for split in context.splits:
@@ -83,4 +104,4 @@ def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
     return [name for name in before if name in ("load", "embed", "aggregate")]
 
 
-KIND = StepKind(version=1, run=_run, uses=_uses)
+KIND = StepKind(version=2, run=_run, uses=_uses)
