@@ -247,6 +247,8 @@ class RecipeConfig(Strict):
             for needed in _NEEDS.get(kind, ()):
                 if needed not in seen:
                     raise ValueError(f"the step '{kind}' needs a step '{needed}' before it")
+            if getattr(config, "features", None) == "embeddings" and "embed" not in seen:
+                raise ValueError("features: embeddings needs a step 'embed' before it")
             late = [s for s in seen if _ORDER.index(s) > _ORDER.index(kind)]
             if late:
                 raise ValueError(f"the step '{kind}' must stand before the step '{late[0]}'")

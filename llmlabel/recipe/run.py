@@ -24,7 +24,7 @@ from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep
 from llmlabel.recipe.lfs import text_column
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
-from llmlabel.recipe.steps.aggregate import make_model
+from llmlabel.recipe.steps.aggregate import check_model
 from llmlabel.recipe.steps.label import build_lfs, fail
 from llmlabel.recipe.steps.load import load_split
 from llmlabel.recipe.steps.report import PAGE
@@ -77,7 +77,7 @@ def check(recipe: Recipe) -> None:
     lfs = build_lfs(recipe, recipe.folder)
     for at, config in enumerate(recipe.config.steps):
         if isinstance(config, AggregateStep):
-            recipe.located(partial(make_model, config.model, config.params), "steps", at)
+            recipe.located(partial(check_model, config), "steps", at)
         if isinstance(config, AskStep):
             recipe.located(partial(make_client, config, recipe), "steps", at, "client")
         if isinstance(config, EvaluateStep) and config.llm not in (None, *(lf.name for lf in lfs)):

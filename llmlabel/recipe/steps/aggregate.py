@@ -24,7 +24,7 @@ from llmlabel.recipe.steps.embed import step_vectors
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import VoteMatrix
 
-__all__ = ["KIND", "fitted", "make_model"]
+__all__ = ["KIND", "check_model", "fitted", "make_model"]
 
 _MAX_TERMS = 50_000
 
@@ -57,12 +57,11 @@ def fitted(context: Context) -> tuple[Any, Mapping[str, Any]]:
     ConfigError
         The model takes no gold labels or no features, and is given some.
     """
-    config: AggregateStep = context.config
-    model = make_model(config.model, _with_groups(context))
+    check_model(context.config)
+    model = make_model(context.config.model, _with_groups(context))
     features = _features(context)
     said = {"gold": _known(context), "features": features.get("train")}
     given = {name: value for name, value in said.items() if value is not None}
-    _require_taken(model, config, given)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FellBackWarning)  # the facts and the report say it
         model.fit(VoteMatrix.load(context.input("label") / "votes.train.npz"), **given)
@@ -129,10 +128,12 @@ def _features(context: Context) -> dict[str, Any]:
     return {"train": train, **{s: vectorizer.transform(context.texts(s)) for s in others}}
 
 
-def _require_taken(model: Any, config: AggregateStep, given: Mapping[str, Any]) -> None:
+def check_model(config: AggregateStep) -> None:
+    """Raise where there is no such model, or it does not take what the step gives it."""
+    model = make_model(config.model, config.params)
     taken = inspect.signature(model.fit).parameters
-    for name in given:
-        if name not in taken:
+    for name in ("gold", "features"):
+        if getattr(config, name) is not None and name not in taken:
             raise ConfigError(f"label model {config.model!r} takes no {name}; two_rate does")
 
 
