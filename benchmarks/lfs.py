@@ -38,6 +38,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python benchmarks/lfs.py`
+
 import numpy as np
 import pyarrow as pa
 

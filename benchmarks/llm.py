@@ -29,6 +29,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python benchmarks/llm.py`
+
 from benchmarks.peers.curator import ask as ask_curator
 from benchmarks.peers.environments import Unavailable, python_of
 

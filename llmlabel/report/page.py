@@ -88,7 +88,9 @@ def _context(results: Results) -> dict[str, Any]:
 
 
 def _slices(results: Results, measured: str | None) -> list[dict[str, str]]:
-    rows = results.slices(measured) if measured else []
+    found = results.slices(measured) if measured else []
+    order = list(dict.fromkeys(r["slice"] for r in found))
+    rows = sorted(found, key=lambda r: order.index(r["slice"]))
     return [
         {
             "slice": r["slice"],

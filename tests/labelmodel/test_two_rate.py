@@ -337,3 +337,27 @@ def test_many_labeling_functions_and_many_classes(m, k):
 def test_parameters_out_of_range(name):
     with pytest.raises(ConfigError, match=f"TwoRateModel: {name}: expected .* to .*, got -1"):
         TwoRateModel(**{name: -1}).fit(matrix([[0]], 2))
+
+
+def test_shards_with_and_without_confidences_are_one_model():
+    votes, _ = planted(7, n=600)
+    sure = np.where(votes >= 0, np.random.default_rng(0).uniform(0.5, 1, votes.shape), np.nan)
+    first, second = matrix(votes[:300], 3), matrix(votes[300:], 3, sure[300:])
+    shards = TwoRateModel().partial_fit(first).partial_fit(second)
+    mixed = np.concatenate([np.full((300, votes.shape[1]), np.nan), sure[300:]])
+    whole = TwoRateModel().fit(matrix(votes, 3, mixed))
+    L = matrix(votes, 3, sure)
+    np.testing.assert_allclose(shards.predict_proba(L), whole.predict_proba(L), atol=1e-6)
+
+
+def test_many_rows_that_repeat_are_predicted_once_each_and_alike(monkeypatch):
+    from llmlabel.labelmodel import coded
+
+    votes, _ = planted(8, n=400, k=2)
+    plain = TwoRateModel().fit(matrix(votes, 2)).predict_proba(matrix(votes, 2))
+    monkeypatch.setattr(coded, "_MANY", 10)
+    L = matrix(votes, 2)
+    model = TwoRateModel().fit(L)
+    assert coded.repeated(L.votes, coded.layout_of(*votes.shape[1:], 2)) is not None
+    np.testing.assert_allclose(model.predict_proba(L), plain, atol=1e-12)
+    np.testing.assert_allclose(model.predict_proba(L.take(range(100))), plain[:100], atol=1e-12)

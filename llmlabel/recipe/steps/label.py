@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -154,7 +155,9 @@ def _key(context: Context, lf: LF, spec: LFSpec) -> str:
         if name.startswith("ask-"):  # a retry fills it up under the same key
             read[name] = fingerprint_path(context.inputs[name].path / "answers.parquet")
     task = context.recipe.task.as_dict()
-    return fingerprint(lf.name, spec.model_dump(mode="json"), task, read, files)
+    return fingerprint(
+        lf.name, spec.model_dump(mode="json"), task, read, files, version("llmlabel")
+    )
 
 
 def _files(specs: Sequence[LFSpec], recipe: Recipe) -> dict[str, Path]:
