@@ -145,11 +145,15 @@ def predict(
     text: Annotated[
         list[str] | None, typer.Option(help="Text column(s) [default: those of training].")
     ] = None,
+    target_accuracy: Annotated[
+        float | None,
+        typer.Option(help="Label only rows sure enough to be right this often, say 0.97."),
+    ] = None,
 ) -> None:
     """Label rows with a trained student."""
     from llmlabel.cli.commands import predict_command
 
-    predict_command(model, file, out, text)
+    predict_command(model, file, out, text, target_accuracy)
 
 
 @app.command(epilog="Example: llmlabel init support-tickets my-tickets")

@@ -191,16 +191,24 @@ def report_command(folder: Path, out: Path | None) -> None:
     typer.echo(str(target))
 
 
-def predict_command(model: Path, file: Path, out: Path | None, text: list[str] | None) -> None:
+def predict_command(
+    model: Path,
+    file: Path,
+    out: Path | None,
+    text: list[str] | None,
+    target_accuracy: float | None,
+) -> None:
     """Label rows with a student."""
     with warnings_as_lines():
-        labeled = predict_file(model, file, text)
+        labeled = predict_file(model, file, text, target_accuracy=target_accuracy)
     if out is None:
         for row in labeled.to_pylist():
             typer.echo(json.dumps(row, ensure_ascii=False, default=plain_value))
         return
     write_table(labeled, out)
-    console.print(f"{labeled.num_rows} rows labeled: {out}", highlight=False)
+    count = labeled.num_rows - labeled["label"].null_count
+    left = f", {labeled['label'].null_count} left" if labeled["label"].null_count else ""
+    console.print(f"{count} rows labeled{left}: {out}", highlight=False)
 
 
 def init_command(name: str, folder: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from llmlabel.distill import load_student
+from llmlabel.distill.selective import selective_cut
 from llmlabel.errors import ConfigError
 from llmlabel.io import check_rows, read_table
 from llmlabel.llm import table_texts
@@ -19,7 +20,11 @@ __all__ = ["predict_file"]
 
 
 def predict_file(
-    model: str | Path, file: str | Path, text: Sequence[str] | None = None
+    model: str | Path,
+    file: str | Path,
+    text: Sequence[str] | None = None,
+    *,
+    target_accuracy: float | None = None,
 ) -> pa.Table:
     """Return a file's rows with the student's label, its confidence and all probabilities.
 
@@ -31,11 +36,14 @@ def predict_file(
         The rows.
     text
         Their text columns; by default those the student was trained on.
+    target_accuracy
+        Answer only where the student is sure enough to be right this often, by the run's
+        held-back rows (`selective_cut`). Other rows get no label; ``answered`` says which.
 
     Raises
     ------
     ConfigError
-        The folder holds no student.
+        The folder holds no student; a target, and no rows were held back.
     DataError
         The file lacks the text, or a row of it is empty.
     """
@@ -47,9 +55,14 @@ def predict_file(
     found = student.predict_proba(table_texts(table, columns))
     best = found.argmax(axis=1)
     names = pa.array(student.classes, pa.string())
+    sure = found[np.arange(len(best)), best]
+    chosen = np.ones(len(best), np.bool_)
+    if target_accuracy is not None:
+        chosen = sure >= _threshold(Path(model), target_accuracy)
     added = {
-        "label": names.take(pa.array(best)),
-        "confidence": pa.array(found[np.arange(len(best)), best]),
+        "label": names.take(pa.array(best, mask=~chosen)),
+        "confidence": pa.array(sure),
+        **({"answered": pa.array(chosen)} if target_accuracy is not None else {}),
         **{f"p.{name}": pa.array(found[:, k]) for k, name in enumerate(student.classes)},
     }
     for name, column in added.items():
@@ -58,6 +71,16 @@ def predict_file(
             table = table.rename_columns({name: f"given.{name}"})
         table = table.append_column(name, column)
     return table
+
+
+def _threshold(run: Path, target: float) -> float:
+    kept = Results.read(run).selective() if (run / "run.json").is_file() else None
+    if kept is None:
+        raise ConfigError(
+            f"{run}: a target accuracy needs a run with a student and held-back rows",
+            hint="name the run folder; in its recipe, data: valid and the step evaluate",
+        )
+    return selective_cut(kept["sureness"], kept["right"], target).threshold
 
 
 def _student_folder(model: Path) -> Path:

@@ -141,6 +141,14 @@ class Results:
         found: list[Mapping[str, Any]] = read_json(file).get(split, []) if file.is_file() else []
         return found
 
+    def selective(self) -> Mapping[str, Any] | None:
+        """Return where the student is sure enough, by held-back rows; None where none were."""
+        if "evaluate" not in self.steps:
+            return None
+        file = self.path("evaluate", "selective.json")
+        found: Mapping[str, Any] | None = read_json(file) if file.is_file() else None
+        return found
+
     def contested(self) -> list[Mapping[str, Any]]:
         """Return the most contested rows, each with who voted what and why."""
         if "evaluate" not in self.steps:

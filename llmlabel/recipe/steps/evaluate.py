@@ -23,6 +23,7 @@ from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.distill import predict, train
 from llmlabel.recipe.steps.label import batch, build_lfs
+from llmlabel.recipe.steps.selecting import held_back, selective_table
 from llmlabel.report import Results
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import IntArray, VoteMatrix
@@ -71,6 +72,10 @@ def _run(context: Context) -> Mapping[str, Any]:
     write_json(found, context.folder.path / "evaluation.json")
     write_json(sliced, context.folder.path / "slices.json")
     write_json(_contested(context, results, gold), context.folder.path / "contested.json")
+    kept = held_back(results, gold) if "distill" in context.inputs else None
+    if kept is not None:
+        table = selective_table(results, gold, kept)
+        write_json({**kept, "targets": table}, context.folder.path / "selective.json")
     return {"measured": {s: int((g != ABSTAIN).sum()) for s, g in gold.items()}}
 
 
@@ -225,4 +230,4 @@ def _by_conflict(votes: VoteMatrix, probabilities: Probabilities) -> list[int]:
     return [int(i) for i in clash[np.argsort(-entropy, kind="stable")]]
 
 
-KIND = StepKind(version=2, run=_run)
+KIND = StepKind(version=3, run=_run)

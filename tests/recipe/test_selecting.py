@@ -1,0 +1,56 @@
+"""Where the student is sure enough: held-back rows, the table, and predictions that abstain."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llmlabel.errors import ConfigError
+from llmlabel.recipe import load_recipe, run
+from llmlabel.recipe.predict import predict_file
+from llmlabel.report import Results, build
+
+
+def with_valid(make_recipe, *, gold: bool):
+    def change(data):
+        data["data"]["valid"] = "valid.jsonl"
+        if not gold:
+            del data["data"]["gold"]
+
+    folder = make_recipe(change)
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["id"] = f"v-{row['id']}"
+        row["text"] += " again"
+    (folder / "valid.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize("gold", [True, False])
+def test_held_back_rows_say_where_it_is_sure_enough(make_recipe, tmp_path, gold):
+    folder = with_valid(make_recipe, gold=gold)
+    out = run(load_recipe(folder), tmp_path / "out")
+    found = Results.read(out).selective()
+    assert found is not None
+    assert found["of"] == ("gold" if gold else "label model")
+    assert len(found["right"]) == len(found["sureness"]) == 60
+    assert [r["target"] for r in found["targets"]] == [0.9, 0.95, 0.97, 0.99]
+    page = build(out)
+    assert "Where the student is sure enough" in page
+    assert ("right means as the label model says" in page) != gold
+    labeled = predict_file(out, folder / "test.jsonl", target_accuracy=0.9)
+    answered = labeled["answered"].to_pylist()
+    assert [label is not None for label in labeled["label"].to_pylist()] == answered
+    assert any(answered)
+    none = predict_file(out, folder / "test.jsonl", target_accuracy=0.9999)
+    assert none["label"].null_count == none.num_rows
+    assert "answered" not in predict_file(out, folder / "test.jsonl").column_names
+
+
+def test_without_held_back_rows_nothing_is_promised(make_recipe, tmp_path):
+    folder = make_recipe()
+    out = run(load_recipe(folder), tmp_path / "out")
+    assert Results.read(out).selective() is None
+    with pytest.raises(ConfigError, match="needs a run with a student and held-back rows"):
+        predict_file(out, folder / "test.jsonl", target_accuracy=0.9)
