@@ -45,7 +45,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.votes import VoteMatrix
+from llmlabel.votes import VoteMatrix, vote_dtype
 
 __all__ = ["TRAITS", "Planted", "SyntheticSet", "big_votes", "synthetic_set", "synthetic_sets"]
 
@@ -166,14 +166,14 @@ def synthetic_set(seed: int, *, traits: tuple[str, ...] | None = None) -> Synthe
 
 def big_votes(
     n: int, m: int, k: int = 2, *, coverage: float = 0.3, seed: int = 0
-) -> tuple[npt.NDArray[np.int8], Ints]:
-    """Return int8 votes, shape (n, m), of independent LFs (accuracy .6 to .9), and gold classes.
+) -> tuple[npt.NDArray[np.signedinteger], Ints]:
+    """Return votes, shape (n, m), of independent LFs (accuracy .6 to .9), and gold classes.
 
     Coverages spread around `coverage`, from half to one and a half of it.
     """
     rng = np.random.default_rng(seed)
     gold = rng.integers(0, k, n)
-    votes = np.full((n, m), -1, np.int8)
+    votes = np.full((n, m), -1, vote_dtype(k))
     for j in range(m):
         spoke = rng.random(n, np.float32) < min(1.0, coverage * rng.uniform(0.5, 1.5))
         wrong = rng.random(n, np.float32) >= rng.uniform(0.6, 0.9)
