@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from llmlabel.errors import ClientError, LLMLabelError
 from llmlabel.llm.cache import Cache
+from llmlabel.llm.slots import held_slots
 from llmlabel.llm.structured import correction, recall_modes, wrong_answer
 from llmlabel.llm.types import Client, Failure, Request, Response, Usage
 
@@ -24,6 +25,7 @@ Deliver = Callable[[int, Request, Result], None]
 """Told of each result: the request's place among all, the request, the result."""
 
 _CHUNK: Final = 128
+_WAITING: Final = 512  # rows that may wait to be asked again beside those in flight
 _GARBAGE: Final = 100_000
 """So many objects more than before let the collector look for cycles: some 20 MB."""
 
@@ -44,10 +46,11 @@ class Engine:
     """One run.
 
     Requests are read in chunks, looked up in the cache, and what is left is
-    asked by `max_in_flight` workers, each of which takes the next question when
-    its last answer is committed. A worker waits for the commit, so that calls in
-    flight and answers not yet committed together are never more than
-    `max_in_flight`: that, and no more, is what a killed run repeats. A commit
+    asked by workers, each of which takes the next question when its last answer is
+    committed and one of `max_in_flight` places is free. A worker holds its place
+    until the commit, so that calls in flight and answers not yet committed together
+    are never more than `max_in_flight`: that, and no more, is what a killed run
+    repeats. A row that waits to be asked again lends its place to others. A commit
     takes all answers that came while the last one was written (about 1 ms),
     in a thread of its own, so that the event loop never waits for the disk.
 
@@ -104,6 +107,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._room = asyncio.Event()
+        self._slots = asyncio.Semaphore(self._max_in_flight)
         self._questions: asyncio.Queue[_Question | None] = asyncio.Queue(self._max_in_flight + 1)
         self._keeper = _Keeper(self._cache, self._post)
         if self._closing.is_set():
@@ -149,7 +153,8 @@ class Engine:
 
     async def _ask_all(self) -> None:
         tasks = [asyncio.create_task(self._feed())]
-        tasks += [asyncio.create_task(self._work()) for _ in range(self._max_in_flight)]
+        workers = self._max_in_flight + min(_WAITING, 3 * self._max_in_flight)
+        tasks += [asyncio.create_task(self._work()) for _ in range(workers)]
         everything: asyncio.Future[list[None]] = asyncio.gather(*tasks)
         try:
             either: list[asyncio.Future[Any]] = [everything, self._closed]
@@ -212,10 +217,19 @@ class Engine:
         return list(new.values())
 
     async def _work(self) -> None:
-        while (question := await self._questions.get()) is not None and not self._stopped:
-            await self._keeper.keep(question.key, await self._ask(question.rows[0][1]))
+        held_slots.set(self._slots)
+        while not self._stopped:
+            async with self._slots:  # from the question to its commit, but for back-offs
+                question = await self._next()
+                if question is None:
+                    return
+                await self._keeper.keep(question.key, await self._ask(question.rows[0][1]))
+
+    async def _next(self) -> _Question | None:
+        question = await self._questions.get()
         if question is None:
             self._questions.put_nowait(None)  # for the next worker
+        return None if self._stopped else question
 
     async def _ask(self, request: Request) -> Result:
         try:

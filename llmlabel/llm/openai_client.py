@@ -17,6 +17,7 @@ import orjson
 from llmlabel.errors import ClientError
 from llmlabel.llm.limits import Limiter
 from llmlabel.llm.retry import backoff, is_retryable, retry_after
+from llmlabel.llm.slots import pause
 from llmlabel.llm.structured import Mode, format_mode, lower_mode, refuses_format, with_schema
 from llmlabel.llm.types import Request, Response, response_from_body
 
@@ -178,7 +179,7 @@ class OpenAIClient:
                 ends = time.perf_counter() + wait - row.started > self.total_timeout
                 if failed > self.max_retries or self.max_retries == 0 or ends:
                     raise self._given_up(error, limiter, row) from None
-                await asyncio.sleep(wait)
+                await pause(wait)
             else:
                 limiter.succeeded()
                 return response

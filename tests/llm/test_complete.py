@@ -308,3 +308,28 @@ def test_two_processes_share_a_cache(server, cache):
     outputs = [p.communicate(timeout=60) for p in processes]
     assert [p.returncode for p in processes] == [0, 0], json.dumps(outputs)
     assert len(cache) == 60
+
+
+def test_rows_that_wait_to_be_asked_again_hold_up_nobody(server, cache):
+    """Twelve refusals for a second, four places: the other forty rows do not wait for them."""
+    server.configure(
+        rules=[{"contains": f"refused {i}", "do": [429], "retry_after": 1.0} for i in range(12)]
+    )
+    asked = questions([*(f"refused {i}" for i in range(12)), *(f"text {i}" for i in range(40))])
+    started, seconds = time.perf_counter(), {}
+    results = complete_all(
+        asked,
+        server.client(),
+        cache=cache,
+        max_in_flight=4,
+        on_result=lambda request, _: seconds.update(
+            {request.custom_id: time.perf_counter() - started}
+        ),
+    )
+    assert all(isinstance(r, Response) for r in results)
+    assert server.stats()["most_in_flight"] <= 4
+    first, last = (
+        [seconds[q.custom_id] for q in asked[:12]],
+        [seconds[q.custom_id] for q in asked[12:]],
+    )
+    assert max(last) < 1.0 <= min(first)
