@@ -25,7 +25,7 @@ Deliver = Callable[[int, Request, Result], None]
 """Told of each result: the request's place among all, the request, the result."""
 
 _CHUNK: Final = 128
-_WAITING: Final = 512  # rows that may wait to be asked again beside those in flight
+_WAITING: Final = 128  # rows that may wait to be asked again beside those in flight
 _GARBAGE: Final = 100_000
 """So many objects more than before let the collector look for cycles: some 20 MB."""
 
