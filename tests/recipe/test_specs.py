@@ -105,3 +105,11 @@ def test_a_slice_says_one_thing(make_recipe):
     both = [{"name": "s", "words": ["a"], "pattern": "b"}]
     with pytest.raises(ConfigError, match="a slice has words, a pattern, equals or of"):
         load_recipe(make_recipe(with_lfs(slices=both)))
+
+
+def test_a_threshold_may_be_found_in_the_training_rows(make_recipe, tmp_path):
+    texts = {"SPAM": ["subscribe to my channel"], "HAM": ["what a song"]}
+    near = {"lf": "nearest", "name": "near", "prototypes": texts, "threshold": "auto", "margin": 0}
+    out = run(load_recipe(make_recipe(with_lfs(near))), tmp_path / "out", until="aggregate")
+    votes = Results.read(out).votes("train")["near"]
+    assert 0 < (votes >= 0).mean() < 1
