@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -108,3 +109,28 @@ def test_long_format_errors():
         VoteMatrix.from_long(table, ["A", "X"])
     with pytest.raises(DataError, match="'worker' is missing"):
         VoteMatrix.from_long(table.drop_columns(["worker"]), CLASSES)
+
+
+def test_votes_mapped_from_disk_are_not_copied(tmp_path):
+    np.save(tmp_path / "votes.npy", np.array([[0, -1], [1, 1]], np.int8))
+    mapped = np.load(tmp_path / "votes.npy", mmap_mode="r")
+    L = VoteMatrix(mapped, ["a", "b"], ["A", "B"])
+    assert np.shares_memory(L.votes, mapped)
+    writable = np.array([[0, -1]], np.int8)
+    own = VoteMatrix(writable, ["a", "b"], ["A", "B"])
+    writable[0, 0] = 1
+    assert own.votes[0, 0] == 0
+
+
+def test_more_than_127_classes_take_two_bytes():
+    names = [f"c{i}" for i in range(128)]
+    assert VoteMatrix([[127]], ["a"], names).votes.dtype == np.int16
+    assert VoteMatrix([[126]], ["a"], names[:-1]).votes.dtype == np.int8
+
+
+def test_sparse_votes_outside_the_classes_are_named():
+    said = sp.coo_array(([0, 7], ([0, 2], [1, 0])), shape=(3, 2))
+    with pytest.raises(DataError, match="row 2: LF 'a' voted 7; expected -1"):
+        VoteMatrix.from_sparse(said, ["a", "b"], ["A", "B"])
+    with pytest.raises(DataError, match="for 3 LFs"):
+        VoteMatrix.from_sparse(said, ["a", "b", "c"], ["A", "B"])

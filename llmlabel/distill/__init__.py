@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from llmlabel.distill.linear import KIND, LinearStudent, fit_linear, read_config
+from llmlabel.distill.folders import read_config
+from llmlabel.distill.linear import KIND, LinearStudent, fit_linear
 from llmlabel.embed import HasEncode
 from llmlabel.errors import UnknownNameError
 

@@ -17,6 +17,7 @@ from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from llmlabel.distill.features import Features, Matrix
+from llmlabel.distill.folders import read_config, write_json
 from llmlabel.distill.inputs import check_targets, unit_embeddings
 from llmlabel.distill.refine import cut_statistic, self_train
 from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, choose, fit_softmax
@@ -141,8 +142,8 @@ class LinearStudent:
         idf = {} if self.tfidf is None else self.tfidf.arrays()
         with atomic_write(folder / "arrays.npz") as part:
             np.savez(part, allow_pickle=False, coef=self.coef, intercept=self.intercept, **idf)
-        _write_json(folder / "vocabulary.json", self.tfidf.config() if self.tfidf else [])
-        _write_json(folder / "config.json", self._config(encoder_saved=saves_itself is not None))
+        write_json(folder / "vocabulary.json", self.tfidf.config() if self.tfidf else [])
+        write_json(folder / "config.json", self._config(encoder_saved=saves_itself is not None))
 
     def _config(self, *, encoder_saved: bool) -> dict[str, Any]:
         return {
@@ -320,26 +321,6 @@ def _fit(
         return choice, fit_softmax(features, targets, weights, choice.C, choice.embedding_weight)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a student folder's config.json.
-
-    Raises
-    ------
-    DataError
-        There is none, or it is no JSON object.
-    """
-    file = folder / "config.json"
-    if not file.is_file():
-        raise DataError("no such file; expected the folder of a student", file=file)
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"not JSON: {error}", file=file) from error
-    if not isinstance(config, dict):
-        raise DataError(f"expected a JSON object, got {type(config).__name__}", file=file)
-    return config
-
-
 def _features(texts: Sequence[str], dense: Matrix, tfidf: Tfidf | None) -> Features:
     sparse = sp.csr_matrix((len(texts), 0)) if tfidf is None else tfidf.transform(texts)
     return Features(dense, sparse)
@@ -401,11 +382,3 @@ def _load_encoder(
 def _without_saved(config: Mapping[str, Any] | None) -> dict[str, str | None]:
     kept = {k: v for k, v in (config or {}).items() if k != "saved"}
     return cast("dict[str, str | None]", kept)
-
-
-def _write_json(file: Path, value: Any) -> None:
-    with atomic_write(file) as part:
-        part.write_text(
-            json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
-            encoding="utf-8",
-        )

@@ -120,7 +120,7 @@ def gather(
     labelled = gold_rows(L, known)
     if known is not None and len(labelled.labels):
         weights = np.where(known >= 0, 0.0, 1.0 if weights is None else weights)
-    rows, covered = find_rows(L.votes, k, L.confidences, weights)
+    rows, covered = find_rows(L, weights)
     if not rows.weights.any() and not len(labelled.labels):
         raise nothing_to_learn(len(L))
     return Seen(rows, labelled), covered

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from llmlabel.labelmodel.coded import CodedRows, coded_rows, layout_of
 from llmlabel.labelmodel.patterns import Array, hash_words, row_hashes
 from llmlabel.schema import ABSTAIN
-from llmlabel.votes import FloatArray, IntArray
+from llmlabel.votes import FloatArray, IntArray, VoteMatrix
 
 __all__ = [
     "DistinctRows",
@@ -216,14 +216,13 @@ def append_rows(one: VoteRows, other: VoteRows) -> VoteRows:
     return _concatenate([one, other], np.concatenate([one.hashes, other.hashes]), one.shape)
 
 
-def find_rows(
-    votes: IntArray, k: int, confidences: FloatArray | None, weights: Array | None
-) -> tuple[DistinctRows, npt.NDArray[np.bool_]]:
+def find_rows(L: VoteMatrix, weights: Array | None) -> tuple[DistinctRows, npt.NDArray[np.bool_]]:
     """Return the distinct rows with votes, as codes where they can be, and which rows have any."""
-    layout = None if confidences is not None else layout_of(votes.shape[1], k)
-    if layout is not None and len(votes):
-        return coded_rows(votes, layout, weights)
-    return distinct_rows(votes, k, confidences, weights), (votes != ABSTAIN).any(axis=1)
+    m, k = len(L.lf_names), len(L.classes)
+    layout = None if L.confidences is not None else layout_of(m, k)
+    if layout is not None and len(L):
+        return coded_rows(L.votes, layout, weights)
+    return distinct_rows(L.votes, k, L.confidences, weights), L.covered()
 
 
 def merge_rows(one: DistinctRows, other: DistinctRows) -> DistinctRows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from llmlabel.errors import ConfigError, MissingExtraError, UnknownNameError
 from llmlabel.lf.core import LF, Batch, Column, Confidences, Feature, Votes
@@ -122,17 +124,15 @@ def transformers_classifier(
         A label that the model does not have, when it first votes.
     """
     _require_transformers(name)
-    loaded: list[Any] = []
 
-    def predict(texts: Sequence[str]) -> Floats:
-        if not loaded:
-            loaded.append(_load(model))
-        _, network = loaded[0]
+    def predict(texts: Sequence[str]) -> npt.ArrayLike:
+        loaded = _load(model)
+        _, network = loaded
         own = [str(network.config.id2label[i]) for i in range(network.config.num_labels)]
         for label in votes:
             if label not in own:
                 raise UnknownNameError("label", label, own, where=f"LF {name!r}: the model")
-        found = _softmax(_logits(loaded[0], texts))
+        found = softmax(_logits(loaded, texts), axis=1)
         return found[:, [own.index(label) for label in votes]]
 
     labels = list(votes.values())
@@ -162,12 +162,10 @@ def zero_shot_classifier(
     entailment scores of the hypotheses are made to sum to one.
     """
     _require_transformers(name)
-    loaded: list[Any] = []
 
-    def predict(texts: Sequence[str]) -> Floats:
-        if not loaded:
-            loaded.append(_load(model))
-        config = loaded[0][1].config
+    def predict(texts: Sequence[str]) -> npt.ArrayLike:
+        loaded = _load(model)
+        config = loaded[1].config
         names = [str(config.id2label[i]).lower() for i in range(config.num_labels)]
         entails = next((i for i, n in enumerate(names) if n.startswith(_ENTAILMENT)), None)
         if entails is None:
@@ -176,8 +174,8 @@ def zero_shot_classifier(
                 f"{', '.join(names)}"
             )
         pairs = [(t, h) for t in texts for h in hypotheses.values()]
-        logits = _logits(loaded[0], [t for t, _ in pairs], [h for _, h in pairs])
-        return _softmax(logits[:, entails].reshape(len(texts), len(hypotheses)))
+        logits = _logits(loaded, [t for t, _ in pairs], [h for _, h in pairs])
+        return softmax(logits[:, entails].reshape(len(texts), len(hypotheses)), axis=1)
 
     labels = list(hypotheses)
     return classifier(name, predict, labels, threshold=threshold, column=column, why=model)
@@ -190,6 +188,7 @@ def _require_transformers(name: str) -> None:
         raise MissingExtraError("transformers", "local", need=f"LF {name!r}")
 
 
+@functools.lru_cache(maxsize=4)
 def _load(model: str) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -220,8 +219,3 @@ def _logits(
             inputs = tokenizer(*given, padding=True, truncation=True, return_tensors="pt")
             out[rows] = network(**inputs).logits.float().numpy()
     return out
-
-
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ class VoteStore:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 return {s: _read(arrays, s) for s in splits}
-        except (KeyError, ValueError, OSError):  # of another version, or half a disk
+        except (KeyError, ValueError, OSError, BadZipFile):  # of another version, or half a disk
             return None
 
     def put(self, key: str, votes: Mapping[str, VoteMatrix]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -54,3 +56,15 @@ def test_without_held_back_rows_nothing_is_promised(make_recipe, tmp_path):
     assert Results.read(out).selective() is None
     with pytest.raises(ConfigError, match="needs a run with a student and held-back rows"):
         predict_file(out, folder / "test.jsonl", target_accuracy=0.9)
+
+
+def test_the_command_says_how_many_rows_are_left(make_recipe, tmp_path):
+    folder = with_valid(make_recipe, gold=True)
+    out = run(load_recipe(folder), tmp_path / "out")
+    command = [sys.executable, "-m", "llmlabel", "predict", str(out), str(folder / "test.jsonl")]
+    command += ["--target-accuracy", "0.9999", "--out", str(tmp_path / "p.jsonl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "0 rows labeled, 24 left" in done.stdout + done.stderr
+    wrong = subprocess.run([*command[:-3], "97"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert "target: expected a share between 0 and 1, got 97" in wrong.stderr
