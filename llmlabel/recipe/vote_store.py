@@ -32,7 +32,7 @@ class VoteStore:
         if not file.is_file():
             return None
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
                 return {s: _read(arrays, s) for s in splits}
         except (KeyError, ValueError, OSError, BadZipFile):  # of another version, or half a disk
             return None
