@@ -15,6 +15,12 @@ keyword_1000_over_10
     Seconds of 1,000 keyword LFs over those of ten.
 embed_over_default, embed_min_cosine
     Texts per second over SentenceTransformer.encode, and the least cosine to its vectors.
+embed_openvino_over_default, embed_openvino_min_cosine
+    The same with the backend OpenVINO; null where it is not installed.
+search_over_exact, search_recall
+    20,000 queries among 100,000 anchors of 384 numbers: seconds of the blocked product over
+    the index's, and the share of first neighbours that are the true ones; the building of the
+    index comes on top (search_build_seconds).
 quick_loop_seconds
     From the changed recipe to the new table.
 """
@@ -35,6 +41,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -157,29 +164,67 @@ def keywords(count: int) -> dict[str, Any]:
 
 
 def embedding() -> dict[str, Any]:
-    """Our encoder and sentence-transformers' own, over the same texts."""
+    """Our encoder on both backends and sentence-transformers' own, over the same texts."""
     from llmlabel.embed import load_encoder
     from llmlabel.embed.model_folder import model_folder
 
     name = "sentence-transformers/all-MiniLM-L6-v2"
     rows = [r["text"] for r in read_jsonl(SHARED / "tickets" / "train.jsonl")][:EMBEDDED]
-    encoder = load_encoder(name)
     model: Any = import_module("sentence_transformers").SentenceTransformer(str(model_folder(name)))
-    encoder.encode(rows[:50])
-    model.encode(rows[:50], show_progress_bar=False)
-    seconds: dict[str, list[float]] = {"ours": [], "default": []}
+    encode: dict[str, Callable[[list[str]], Any]] = {
+        "embed": load_encoder(name).encode,
+        "default": lambda t: model.encode(t, show_progress_bar=False, normalize_embeddings=True),
+    }
+    if find_spec("openvino") is not None:
+        encode["embed_openvino"] = load_encoder(name, backend="openvino").encode
+    seconds: dict[str, list[float]] = {who: [] for who in encode}
+    vectors = {who: np.asarray(work(rows[:50])) for who, work in encode.items()}
     for _ in range(3):
-        started = time.perf_counter()
-        found = np.asarray(encoder.encode(rows))
-        middle = time.perf_counter()
-        reference = model.encode(rows, show_progress_bar=False, normalize_embeddings=True)
-        seconds["ours"].append(middle - started)
-        seconds["default"].append(time.perf_counter() - middle)
-    ratios = [d / o for o, d in zip(seconds["ours"], seconds["default"], strict=True)]
+        for who, work in encode.items():
+            started = time.perf_counter()
+            vectors[who] = np.asarray(work(rows))
+            seconds[who].append(time.perf_counter() - started)
+    found: dict[str, Any] = dict.fromkeys(
+        ("embed_openvino_over_default", "embed_openvino_min_cosine")
+    )
+    for who in encode.keys() - {"default"}:
+        ratios = [d / o for o, d in zip(seconds[who], seconds["default"], strict=True)]
+        cosines = np.einsum("nd,nd->n", vectors[who], vectors["default"])
+        found |= {
+            f"{who}_over_default": statistics.median(ratios),
+            f"{who}_min_cosine": float(cosines.min()),
+            f"{who}_texts_per_s": EMBEDDED / statistics.median(seconds[who]),
+        }
+    return found
+
+
+def searching() -> dict[str, Any]:
+    """The blocked product against the index, on clustered vectors drawn with a seed."""
+    from llmlabel.embed import unit_rows
+    from llmlabel.lf import approximate_search, top_k
+
+    if find_spec("usearch") is None:
+        return {"search_over_exact": None, "search_recall": None}
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(500, 384)).astype(np.float32)
+
+    def draw(rows: int) -> Any:
+        noise = rng.normal(size=(rows, 384)).astype(np.float32)
+        return unit_rows(centres[rng.integers(0, len(centres), rows)] + noise)
+
+    anchors, queries = draw(100_000), draw(20_000)
+    times = [time.perf_counter()]
+    search = approximate_search(anchors)
+    times.append(time.perf_counter())
+    near, _ = search(queries, 10)
+    times.append(time.perf_counter())
+    exact, _ = top_k(queries, anchors, 10)
+    times.append(time.perf_counter())
+    build, found, product = np.diff(times).tolist()
     return {
-        "embed_over_default": statistics.median(ratios),
-        "embed_min_cosine": float(np.einsum("nd,nd->n", found, reference).min()),
-        "embed_texts_per_s": EMBEDDED / statistics.median(seconds["ours"]),
+        "search_over_exact": product / found,
+        "search_recall": float((near[:, 0] == exact[:, 0]).mean()),
+        "search_build_seconds": build,
     }
 
 
@@ -190,6 +235,7 @@ WORKERS: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "keyword_10": lambda: keywords(10),
     "keyword_1000": lambda: keywords(1000),
     "embedding": embedding,
+    "searching": searching,
 }
 
 
@@ -316,6 +362,7 @@ def measure(quick: bool) -> dict[str, Any]:
             **heuristics(turns),
             **many_keywords(turns),
             **worker("embedding", threads=2),
+            **worker("searching", threads=2),
             **quick_loop(Path(name)),
             "rows": ROWS,
             "load_average": os.getloadavg()[0],

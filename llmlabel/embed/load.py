@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmlabel.embed.encoder import Encoder, EncoderFallbackWarning
 from llmlabel.embed.model_folder import MINILM
-from llmlabel.embed.sentence import SentenceEncoder
+from llmlabel.embed.sentence import Backend, SentenceEncoder
 from llmlabel.embed.tfidf_svd import TFIDF_SVD, TfidfSvdEncoder, fit_tfidf_svd
 from llmlabel.errors import ConfigError
 
@@ -22,6 +22,7 @@ def load_encoder(
     fit_texts: Sequence[str] | None = None,
     *,
     threads: int | None = None,
+    backend: Backend = "torch",
     seed: int = 0,
 ) -> Encoder:
     """Return an encoder by name.
@@ -37,13 +38,15 @@ def load_encoder(
         Texts for an encoder that has to be fitted.
     threads
         CPU threads of a sentence-transformers model.
+    backend
+        What runs a sentence-transformers model: ``"torch"`` or ``"openvino"``.
     seed
         Of an encoder that has to be fitted.
 
     Raises
     ------
     MissingExtraError
-        The name needs sentence-transformers, which is not installed.
+        The name needs sentence-transformers or OpenVINO, which is not installed.
     ConfigError
         The model cannot be found, or texts to fit on are missing.
 
@@ -60,7 +63,7 @@ def load_encoder(
     name = str(name)
     if name == "auto":
         if importlib.util.find_spec("sentence_transformers") is not None:
-            return SentenceEncoder(MINILM, threads=threads)
+            return SentenceEncoder(MINILM, threads=threads, backend=backend)
         warnings.warn(
             "sentence-transformers is not installed: texts are embedded by TF-IDF + SVD, which "
             "knows no words but those of the given texts (pip install 'llmlabel[offline]')",
@@ -74,7 +77,7 @@ def load_encoder(
         return fit_tfidf_svd(fit_texts, seed=seed)
     if _is_saved_tfidf_svd(Path(name)):
         return TfidfSvdEncoder.load(name)
-    return SentenceEncoder(name, threads=threads)
+    return SentenceEncoder(name, threads=threads, backend=backend)
 
 
 def _is_saved_tfidf_svd(folder: Path) -> bool:

@@ -12,12 +12,13 @@ from llmlabel.lf.heuristics import keyword, regex
 from llmlabel.lf.knowledge import crowd, gazetteer, lookup
 from llmlabel.lf.measures import Measure, measure
 from llmlabel.lf.multi import apply_per_class
+from llmlabel.lf.neighbours import approximate_search, top_k
 from llmlabel.lf.prompted import answers_feature, prompt, requests
 from llmlabel.lf.similarity import EMBEDDING, embedding_feature, nearest
 from llmlabel.lf.slices import Slice, apply_slices, slice_of, slicing_function
 from llmlabel.lf.spans import Span, SpanLF, TokenVotes, apply_spans, span_names, span_regex
 from llmlabel.lf.texts import Texts
-from llmlabel.lf.thresholds import threshold_from_distribution, threshold_from_gold, top_k
+from llmlabel.lf.thresholds import threshold_from_distribution, threshold_from_gold
 from llmlabel.lf.transforms import Transform, augment, transformation_function
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "apply_per_class",
     "apply_slices",
     "apply_spans",
+    "approximate_search",
     "as_column",
     "augment",
     "classifier",

@@ -68,7 +68,15 @@ def column(
         return f"{source} is {row.get(source)!r}"
 
     columns = (source,) if confidence is None else (source, confidence)
-    return LF(name, vote, labels=labels, kind="column", columns=columns, why=why)
+    spec = {
+        "lf": "column",
+        "name": name,
+        "column": source,
+        "votes": _plain(votes),
+        "confidence": confidence,
+        "strict": strict,
+    }
+    return LF(name, vote, labels=labels, kind="column", columns=columns, why=why, spec=spec)
 
 
 def answer_column(prompt: str) -> str:
@@ -131,6 +139,10 @@ def answer(
         return said if sure is None else f"{said}, {float(sure):.0%} sure"
 
     return LF(name, vote, labels=labels, kind="prompt", columns=(), features=(feature,), why=why)
+
+
+def _plain(votes: Mapping[str, str | None] | Sequence[str]) -> dict[str, str | None] | list[str]:
+    return dict(votes) if isinstance(votes, Mapping) else list(votes)
 
 
 def _mapping(

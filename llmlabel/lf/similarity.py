@@ -11,6 +11,7 @@ import numpy.typing as npt
 from llmlabel.embed import HasEncode, encode_unit
 from llmlabel.errors import ConfigError
 from llmlabel.lf.core import LF, Batch, Feature, Votes
+from llmlabel.lf.neighbours import Search, approximate_search
 from llmlabel.schema import ABSTAIN
 
 __all__ = ["EMBEDDING", "embedding_feature", "nearest"]
@@ -19,6 +20,8 @@ EMBEDDING = "embedding"
 """Name of the feature column that holds a row's unit vector."""
 
 Matrix = npt.NDArray[np.float32]
+
+_SEEN = 32  # neighbours that an approximate search looks at for each row
 
 
 def embedding_feature(encoder: HasEncode, column: str = "text") -> Feature:
@@ -39,6 +42,7 @@ def nearest(
     margin: float = 0.05,
     column: str = "text",
     feature: Feature | None = None,
+    approximate: bool = False,
 ) -> LF:
     """Vote for the class whose nearest prototype is near enough and clearly nearer.
 
@@ -65,9 +69,15 @@ def nearest(
         The text column.
     feature
         Where the rows' vectors come from; by default `embedding_feature`.
+    approximate
+        Look only at each row's 32 nearest prototypes, found by `approximate_search`: for
+        tens of thousands of examples. A class without one among them counts as near as
+        the 32nd.
 
     Raises
     ------
+    MissingExtraError
+        `approximate`, and usearch is not installed.
     ConfigError
         No prototypes, an empty text, a threshold outside [-1, 1].
 
@@ -88,17 +98,9 @@ def nearest(
             f"got {fixed} and {margin}"
         )
     rows = feature or embedding_feature(encoder, column)
-    anchors: list[Matrix] = []  # embedded at the first vote, not when the LF is declared
-
-    def similarities(vectors: Matrix) -> Matrix:
-        if not anchors:
-            anchors.append(encode_unit(encoder, texts))
-        return vectors @ anchors[0].T
-
+    anchors = _Anchors(encoder, texts, owner, len(labels), approximate)
+    by_classes = anchors.by_class
     found: list[float] = [] if callable(threshold) else [threshold]
-
-    def by_classes(vectors: Matrix) -> Matrix:
-        return _class_best(similarities(vectors), owner, len(labels))
 
     def vote(batch: Batch) -> Votes:
         vectors = np.asarray(batch[rows.name], np.float32)
@@ -113,13 +115,68 @@ def nearest(
         return np.where((top >= found[0]) & (lead >= margin), best, ABSTAIN).astype(np.int16)
 
     def why(row: Mapping[str, Any]) -> str:
-        sims = similarities(np.asarray(row[rows.name], np.float32)[None, :])[0]
-        at = int(sims.argmax())
-        return f'{sims[at]:.2f} similar to "{texts[at]}" ({labels[owner[at]]})'
+        at, similarity = anchors.nearest(np.asarray(row[rows.name], np.float32))
+        return f'{similarity:.2f} similar to "{texts[at]}" ({labels[owner[at]]})'
 
+    spec = {
+        "lf": "nearest",
+        "name": name,
+        "prototypes": {label: list(given) for label, given in prototypes.items()},
+        "threshold": threshold,
+        "margin": margin,
+        "approximate": approximate,
+    }
     return LF(
-        name, vote, labels=labels, kind="nearest", columns=(column,), features=(rows,), why=why
+        name,
+        vote,
+        labels=labels,
+        kind="nearest",
+        columns=(column,),
+        features=(rows,),
+        why=why,
+        spec=None if callable(threshold) or feature is not None else spec,
     )
+
+
+class _Anchors:
+    """The prototypes' vectors: embedded at the first vote, not when the LF is declared."""
+
+    def __init__(
+        self,
+        encoder: HasEncode,
+        texts: Sequence[str],
+        owner: npt.NDArray[np.intp],
+        k: int,
+        approximate: bool,
+    ) -> None:
+        self.encoder, self.texts, self.owner, self.k = encoder, texts, owner, k
+        self.approximate = approximate
+        self._vectors: Matrix | None = None
+        self._search: Search | None = None
+
+    @property
+    def vectors(self) -> Matrix:
+        if self._vectors is None:
+            self._vectors = encode_unit(self.encoder, self.texts)
+        return self._vectors
+
+    def by_class(self, vectors: Matrix) -> Matrix:
+        """Return the similarity to the nearest prototype of each class, shape (n, k)."""
+        if not self.approximate:
+            return _class_best(vectors @ self.vectors.T, self.owner, self.k)
+        if self._search is None:
+            self._search = approximate_search(self.vectors)
+        at, cosines = self._search(vectors, min(_SEEN, len(self.texts)))
+        best = np.repeat(cosines[:, -1:], self.k, axis=1)  # none of an unseen class is nearer
+        rows = np.arange(len(at))[:, None]
+        np.maximum.at(best, (rows, self.owner[at]), cosines)
+        return best
+
+    def nearest(self, vector: Matrix) -> tuple[int, float]:
+        """Return the nearest prototype and its similarity."""
+        similarities = self.vectors @ vector
+        at = int(similarities.argmax())
+        return at, float(similarities[at])
 
 
 def _flatten(

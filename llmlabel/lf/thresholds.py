@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,55 +10,9 @@ import numpy.typing as npt
 from llmlabel.errors import DataError
 from llmlabel.schema import ABSTAIN
 
-__all__ = ["threshold_from_distribution", "threshold_from_gold", "top_k"]
+__all__ = ["threshold_from_distribution", "threshold_from_gold"]
 
-Matrix = npt.NDArray[np.float32]
-
-_BLOCK: Final = 1 << 24  # similarities at a time: 64 MB
 _BINS: Final = 256
-
-
-def top_k(
-    vectors: npt.NDArray[Any], anchors: npt.NDArray[Any], k: int
-) -> tuple[npt.NDArray[np.int32], Matrix]:
-    """Return the k nearest anchors of each unit vector and their cosines, nearest first.
-
-    Blocks of rows are multiplied one after the other, so that memory does not grow with
-    their number; `vectors` may be a memory map.
-
-    Parameters
-    ----------
-    vectors : array, shape (n, d)
-    anchors : array, shape (a, d)
-    k
-        At most a.
-
-    Returns
-    -------
-    Indices of anchors and cosines, both of shape (n, k).
-
-    Examples
-    --------
-    >>> at, cosine = top_k(np.eye(2), np.array([[1.0, 0.0], [0.6, 0.8]]), 1)
-    >>> at.tolist(), cosine.round(1).tolist()
-    ([[0], [1]], [[1.0], [0.800000011920929]])
-    """
-    n, count = len(vectors), len(anchors)
-    if not 1 <= k <= count:
-        raise DataError(f"expected k from 1 to the {count} anchors, got {k}")
-    right = np.ascontiguousarray(np.asarray(anchors, np.float32).T)
-    indices, cosines = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
-    step = max(1, _BLOCK // count)
-    for start in range(0, n, step):
-        found = np.asarray(vectors[start : start + step], np.float32) @ right
-        part = np.arange(count)[None].repeat(len(found), axis=0)
-        if k < count:
-            part = np.argpartition(found, -k, axis=1)[:, -k:]
-        best = np.take_along_axis(found, part, axis=1)
-        order = np.argsort(-best, axis=1, kind="stable")
-        indices[start : start + step] = np.take_along_axis(part, order, axis=1)
-        cosines[start : start + step] = np.take_along_axis(best, order, axis=1)
-    return indices, cosines
 
 
 def threshold_from_distribution(cosines: npt.ArrayLike) -> float:

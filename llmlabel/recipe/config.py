@@ -115,6 +115,9 @@ class EmbedStep(Strict):
     step: Literal["embed"]
     encoder: str = Field("auto", description="a sentence-transformers name or path, or tfidf-svd")
     threads: int | None = Field(None, ge=1)
+    backend: Literal["torch", "openvino"] = Field(
+        "torch", description="what runs the encoder; openvino needs llmlabel[openvino]"
+    )
 
 
 class AskStep(Strict):

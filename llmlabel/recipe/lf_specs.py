@@ -80,6 +80,9 @@ class NearestSpec(Strict):
         0.4, description="auto: where the training rows' similarities fall into two groups"
     )
     margin: float = Field(0.05, ge=0)
+    approximate: bool = Field(
+        False, description="look at the nearest prototypes only; needs llmlabel[search]"
+    )
 
 
 class AnswerSpec(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,11 @@ def build_lf(spec: LFSpec, builder: Builder) -> LF:
     ConfigError, UnknownNameError
         A class, prompt or field that does not exist; a missing ``embed`` step.
     """
+    made = _build(spec, builder)
+    return made if made.spec is not None else replace(made, spec=spec.model_dump())
+
+
+def _build(spec: LFSpec, builder: Builder) -> LF:
     if isinstance(spec, KeywordSpec | RegexSpec | MeasureSpec):
         return _heuristic(spec, builder)
     if isinstance(spec, NearestSpec):
@@ -171,7 +176,8 @@ def to_spec(lf: LF) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        A recipe cannot say it: a function that stands in no module, a classifier in memory.
+        A recipe cannot say it: a function that stands in no module; a table, a classifier or
+        a threshold in memory.
 
     Examples
     --------
@@ -231,6 +237,7 @@ def _nearest(spec: NearestSpec, builder: Builder) -> LF:
         builder.encoder,
         threshold=partial(_divide, builder) if spec.threshold == "auto" else spec.threshold,
         margin=spec.margin,
+        approximate=spec.approximate,
         column=text_column(builder.task),
         feature=embedding_feature(builder.encoder),
     )

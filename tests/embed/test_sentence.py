@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmlabel.embed import SentenceEncoder, embed, load_encoder
+from llmlabel.embed import EncoderFallbackWarning, SentenceEncoder, embed, load_encoder
 from llmlabel.embed.model_folder import MINILM, model_fingerprint, model_folder
 from llmlabel.errors import ConfigError, DataError, MissingExtraError
 
@@ -30,6 +31,11 @@ TEXTS = [
     "🙂",
     "word " * 900,  # far beyond the model's 256 tokens
 ]
+
+
+needs_openvino = pytest.mark.skipif(  # found, not imported: importing it reports to its maker
+    find_spec("openvino") is None, reason="openvino is not installed"
+)
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -283,3 +289,52 @@ def test_a_hub_name_is_downloaded_once(hub: str, tiny_model: Path, tmp_path: Pat
     assert online.stdout.strip() == wanted, online.stderr
     offline = run(code, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert offline.stdout.strip() == wanted, offline.stderr
+
+
+@needs_openvino
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_openvino_agrees_with_sentence_transformers(
+    minilm: None, reference: np.ndarray, dtype: str
+) -> None:
+    plain = SentenceEncoder("all-MiniLM-L6-v2", dtype=dtype)  # type: ignore[arg-type]
+    fast = load_encoder("all-MiniLM-L6-v2", backend="openvino", threads=1)
+    assert isinstance(fast, SentenceEncoder)
+    assert fast.fingerprint == plain.fingerprint
+    assert fast.cache_key != plain.cache_key
+    assert cosines(fast.encode(TEXTS), reference).min() >= 0.999
+    from openvino.tools.ovc import telemetry_utils
+
+    assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"  # nothing is sent
+
+
+@needs_openvino
+def test_openvino_that_differs_falls_back_to_torch_and_says_so(
+    minilm: None, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import llmlabel.embed.sentence as module
+
+    real = module.compile_openvino
+
+    def wrong(model: object, **options: object) -> object:
+        forward = real(model, **options)  # type: ignore[arg-type]
+        return lambda features: forward(features)[:, ::-1]
+
+    monkeypatch.setattr(module, "compile_openvino", wrong)
+    module._load.cache_clear()
+    with pytest.warns(EncoderFallbackWarning, match="runs on torch, not OpenVINO"):
+        vectors = SentenceEncoder("all-MiniLM-L6-v2", backend="openvino").encode(TEXTS)
+    module._load.cache_clear()
+    assert cosines(vectors, reference).min() >= 0.999
+
+
+def test_without_openvino_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import llmlabel.embed.openvino as module
+
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="needs the package 'openvino'"):
+        module.require_openvino("the backend")
+
+
+def test_an_unknown_backend_is_named() -> None:
+    with pytest.raises(ConfigError, match="expected the backend torch or openvino, got 'onnx'"):
+        SentenceEncoder("all-MiniLM-L6-v2", backend="onnx")  # type: ignore[arg-type]

@@ -1,34 +1,13 @@
-"""Similarities: nearest anchors in blocks, and where to cut."""
+"""Where to cut similarities."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-import llmlabel.lf.thresholds as module
-from llmlabel.errors import DataError
-from llmlabel.lf.thresholds import threshold_from_distribution, threshold_from_gold, top_k
+from llmlabel.lf.thresholds import threshold_from_distribution, threshold_from_gold
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.mark.parametrize("k", [1, 3, 7])
-def test_blocks_find_what_one_product_finds(k, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 40)
-    vectors, anchors = RNG.normal(size=(53, 5)), RNG.normal(size=(7, 5))
-    at, cosine = top_k(vectors, anchors, k)
-    whole = vectors @ anchors.T
-    expected = np.sort(whole, axis=1)[:, ::-1][:, :k]
-    np.testing.assert_allclose(cosine, expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        np.take_along_axis(whole, at, axis=1), expected, rtol=1e-5, atol=1e-6
-    )
-
-
-@pytest.mark.parametrize("k", [0, 8])
-def test_more_than_there_are_is_an_error(k):
-    with pytest.raises(DataError, match="expected k from 1 to the 7 anchors"):
-        top_k(np.ones((2, 3)), np.ones((7, 3)), k)
 
 
 def test_two_heaps_are_cut_between_them():

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from llmlabel.errors import ConfigError
 from llmlabel.io import write_table
-from llmlabel.lf import gazetteer, keyword, labeling_function, measure, regex
+from llmlabel.lf import (
+    column,
+    gazetteer,
+    keyword,
+    labeling_function,
+    measure,
+    nearest,
+    regex,
+)
 from llmlabel.recipe import load_recipe, run
 from llmlabel.recipe.lf_specs import LF_SPECS
 from llmlabel.recipe.lfs import Builder, build_lf, to_spec
@@ -17,6 +26,11 @@ from llmlabel.report import Results, build
 from llmlabel.schema import Task
 
 TASK = Task("t", ["A", "B"])
+
+
+class Lengths:
+    def encode(self, texts):
+        return np.array([[t.count("a") + 0.1, t.count("z")] for t in texts], np.float32)
 
 
 @labeling_function(labels=["A"])
@@ -31,18 +45,28 @@ def starts(row):
         regex("r", r"\d+", "B", case_sensitive=True),
         measure("m", "A", "matches", at_least=2, pattern="a"),
         gazetteer("g", {"A": ["x y"], "B": ["z"]}),
+        column("c", "old", {"x": "A", "y": None}, strict=False),
+        nearest("n", {"A": ["a"], "B": ["z"]}, Lengths(), threshold=0.9),
         starts,
     ],
     ids=lambda lf: lf.kind,
 )
 def test_there_and_back(lf, tmp_path):
     spec = to_spec(lf)
-    again = build_lf(LF_SPECS[spec["lf"]](**spec), Builder(TASK, tmp_path))
-    data = {"text": ["a b", "12", "aa x-y", "z", "c a b", ""]}
+    again = build_lf(LF_SPECS[spec["lf"]](**spec), Builder(TASK, tmp_path, encoder=Lengths()))
+    texts = ["a b", "12", "aa x-y", "z", "c a b", ""]
+    data = {"text": texts, "old": list("xyxqzx"), "embedding": Lengths().encode(texts)}
     assert again.name == lf.name
     assert again.labels == lf.labels
     assert again(data)[0].tolist() == lf(data)[0].tolist()
     assert json.dumps(spec)
+
+
+def test_what_a_recipe_made_goes_back_as_it_came(tmp_path):
+    (tmp_path / "known.csv").write_text("id,label\n1,A\n", encoding="utf-8")
+    spec = {"lf": "lookup", "name": "l", "file": "known.csv", "on": {"id": "id"}}
+    made = build_lf(LF_SPECS["lookup"](**spec), Builder(TASK, tmp_path))
+    assert to_spec(made) == spec
 
 
 def test_what_a_recipe_cannot_say():

@@ -44,6 +44,7 @@ def _run(context: Context) -> Mapping[str, Any]:
         _name(context.config, context.recipe),
         fit_texts=texts["train"],
         threads=context.config.threads,
+        backend=context.config.backend,
     )
     dims = 0
     for split, column in texts.items():
@@ -56,7 +57,11 @@ def _run(context: Context) -> Mapping[str, Any]:
         done, dims = done + len(column), vectors.shape[1]
         with atomic_write(context.folder.path / f"vectors.{split}.npy") as part:
             np.save(part, vectors)
-    described = {"name": encoder.name, "fingerprint": encoder.fingerprint}
+    described = {
+        "name": encoder.name,
+        "fingerprint": encoder.fingerprint,
+        "backend": context.config.backend,
+    }
     write_json(described, context.folder.path / "encoder.json")
     if hasattr(encoder, "save"):  # fitted on these texts: no name brings it back
         encoder.save(context.folder.path / "encoder")
@@ -71,9 +76,10 @@ def _run(context: Context) -> Mapping[str, Any]:
 
 def step_encoder(folder: Path) -> Encoder:
     """Return the encoder that an ``embed`` step used."""
-    saved = folder / "encoder"
+    saved, described = folder / "encoder", read_json(folder / "encoder.json")
     return load_encoder(
-        str(saved) if saved.is_dir() else read_json(folder / "encoder.json")["name"]
+        str(saved) if saved.is_dir() else described["name"],
+        backend=described.get("backend", "torch"),
     )
 
 
