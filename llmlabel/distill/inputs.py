@@ -10,8 +10,9 @@ import numpy.typing as npt
 from llmlabel.distill.features import Matrix
 from llmlabel.embed import HasEncode, embed, unit_rows
 from llmlabel.errors import ConfigError, DataError
+from llmlabel.schema import ABSTAIN
 
-__all__ = ["check_targets", "unit_embeddings"]
+__all__ = ["check_targets", "known_classes", "unit_embeddings", "with_gold"]
 
 
 def check_targets(
@@ -44,6 +45,32 @@ def check_targets(
     if not (np.isfinite(row_weights).all() and (row_weights >= 0).all() and row_weights.any()):
         raise DataError("weights: expected finite numbers, none negative, one positive")
     return targets, row_weights
+
+
+def known_classes(gold: npt.ArrayLike | None, shape: tuple[int, int]) -> npt.NDArray[np.intp]:
+    """Return the known class of each of n rows, -1 where there is none, or say what is wrong."""
+    n, k = shape
+    if gold is None:
+        return np.full(n, ABSTAIN)
+    known = np.asarray(gold, np.intp)
+    if known.shape != (n,):
+        raise DataError(f"gold: expected the shape ({n},), got {known.shape}")
+    wrong = (known < ABSTAIN) | (known >= k)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(f"gold: expected -1 or a class below {k}, got {known[row]}", row=row)
+    return known
+
+
+def with_gold(
+    targets: Matrix, weights: Matrix, known: npt.NDArray[np.intp]
+) -> tuple[Matrix, Matrix]:
+    """Return targets and weights in which rows of a known class are certain and count."""
+    rows = np.flatnonzero(known != ABSTAIN)
+    targets, weights = targets.copy(), weights.copy()
+    targets[rows] = np.eye(targets.shape[1])[known[rows]]
+    weights[rows] = 1.0
+    return targets, weights
 
 
 def unit_embeddings(

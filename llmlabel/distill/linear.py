@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -18,9 +19,17 @@ from threadpoolctl import threadpool_limits
 
 from llmlabel.distill.features import Features, Matrix
 from llmlabel.distill.folders import read_config, write_json
-from llmlabel.distill.inputs import check_targets, unit_embeddings
-from llmlabel.distill.refine import cut_statistic, self_train
-from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, choose, fit_softmax
+from llmlabel.distill.heldout import (
+    LEAST_ROWS,
+    Labeled,
+    choose_gold_weight,
+    fit_temperature,
+    held_out_logits,
+    learn,
+)
+from llmlabel.distill.inputs import check_targets, known_classes, unit_embeddings, with_gold
+from llmlabel.distill.refine import cut_statistic
+from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, choose
 from llmlabel.embed import (
     HasEncode,
     Tfidf,
@@ -211,6 +220,9 @@ def fit_linear(
     C: float | Literal["auto"] = "auto",
     keep: float = 1.0,
     rounds: int = 0,
+    gold: npt.ArrayLike | None = None,
+    gold_weight: float | Literal["auto"] = "auto",
+    calibrate: bool = True,
     seed: int = 0,
     meta: Mapping[str, Any] | None = None,
 ) -> LinearStudent:
@@ -243,6 +255,16 @@ def fit_linear(
     rounds
         How often the student then learns from its own sharpened answers on all rows
         (`self_train`).
+    gold : array of int, shape (n,), optional
+        The class of rows for which it is known, -1 elsewhere. They are learned from
+        whatever `probabilities`, `weights` and `keep` say of them.
+    gold_weight
+        How much such a row counts. ``"auto"`` chooses among 1, 3, 10 and 30 by the
+        log-loss of held-out gold rows.
+    calibrate
+        Divide the logits by a temperature that is fitted on held-out gold rows, where there
+        are 30. Against a label model's own probabilities it would take their noise for the
+        student's (docs/log.md).
     C
         Inverse strength of the penalty. ``"auto"`` chooses it, and how much the
         embeddings weigh against TF-IDF, by 3-fold log-loss against the targets
@@ -276,16 +298,16 @@ def fit_linear(
         raise ConfigError(f"C: expected a positive number or 'auto', got {C}")
     dense = unit_embeddings(texts, embeddings, encoder, None)
     terms = fit_tfidf(texts) if tfidf else None
-    used = np.flatnonzero(row_weights)
-    everything = _features(texts, dense, terms)
+    known = known_classes(gold, targets.shape)
+    targets, row_weights = with_gold(targets, row_weights, known)
+    labeled = np.flatnonzero(row_weights)
+    used, everything = labeled, _features(texts, dense, terms)
     if keep < 1 and dense.shape[1]:
-        best = targets[used].argmax(axis=1)
-        used = used[cut_statistic(dense[used], best, keep=keep, seed=seed)]
-    choice, fitted = _fit(everything.take(used), targets[used], row_weights[used], C, seed)
-    if rounds:
-        with threadpool_limits(1):
-            how = choice.C, choice.embedding_weight
-            fitted = self_train(everything, fitted, *how, rounds=rounds, seed=seed)
+        best = targets[labeled].argmax(axis=1)
+        kept = cut_statistic(dense[labeled], best, keep=keep, seed=seed)
+        used = labeled[kept | (known[labeled] >= 0)]
+    data = Labeled(everything, targets, row_weights, used, np.flatnonzero(known >= 0), rounds, seed)
+    fitted, facts = _fit(data, C, gold_weight, calibrate)
     return LinearStudent(
         classes=tuple(classes),
         coef=fitted.coef,
@@ -294,31 +316,45 @@ def fit_linear(
         tfidf=terms,
         encoder=encoder,
         encoder_id=_identify(encoder) if dense.shape[1] else {},
-        facts={
-            **_facts(choice, fitted.intercept, classes, rows=used.size),
-            **({"rounds": rounds} if rounds else {}),
-        },
+        facts={**facts, "classes_without_rows": _never(fitted.intercept, classes)},
         meta=dict(meta or {}),
         seconds=time.perf_counter() - started,
     )
 
 
 def _fit(
-    features: Features,
-    targets: Matrix,
-    weights: Matrix,
+    data: Labeled,
     C: float | Literal["auto"],
-    seed: int,
-) -> tuple[Choice, Coefficients]:
+    gold_weight: float | Literal["auto"],
+    calibrate: bool,
+) -> tuple[Coefficients, dict[str, Any]]:
     # One thread: the matrices are small, and threads that wait for a busy
     # machine's cores by spinning made this ten times slower.
     with threadpool_limits(1):
-        choice = (
-            choose(features, targets, weights, seed=seed)
-            if C == "auto"
-            else Choice(float(C), 1.0, None, 0)
+        choice = Choice(float(C), 1.0, None, 0) if C != "auto" else _chosen(data)
+        facts = _facts(choice, rows=data.used.size)
+        if data.rounds:
+            facts["rounds"] = data.rounds
+        weight = 1.0 if gold_weight == "auto" else float(gold_weight)
+        if data.gold.size:
+            if gold_weight == "auto":
+                weight, loss = choose_gold_weight(data, choice)
+                facts["gold_log_loss"] = None if loss is None else round(loss, 6)
+            facts |= {"gold_rows": int(data.gold.size), "gold_weight": weight}
+        fitted = learn(data, choice, gold_weight=weight)
+        if not calibrate or data.gold.size < LEAST_ROWS:
+            return fitted, facts
+        rows, logits = held_out_logits(
+            data, data.gold, partial(learn, data, choice, gold_weight=weight)
         )
-        return choice, fit_softmax(features, targets, weights, choice.C, choice.embedding_weight)
+        T = fit_temperature(logits, data.targets[rows])
+    facts["temperature"] = round(T, 6)
+    return Coefficients(fitted.coef / T, fitted.intercept / T), facts
+
+
+def _chosen(data: Labeled) -> Choice:
+    rows = data.used
+    return choose(data.features.take(rows), data.targets[rows], data.weights[rows], seed=data.seed)
 
 
 def _features(texts: Sequence[str], dense: Matrix, tfidf: Tfidf | None) -> Features:
@@ -326,9 +362,7 @@ def _features(texts: Sequence[str], dense: Matrix, tfidf: Tfidf | None) -> Featu
     return Features(dense, sparse)
 
 
-def _facts(
-    choice: Choice, intercept: Matrix, classes: Sequence[str], *, rows: int
-) -> dict[str, Any]:
+def _facts(choice: Choice, *, rows: int) -> dict[str, Any]:
     chosen = choice.log_loss is not None
     return {
         "rows": rows,
@@ -337,10 +371,12 @@ def _facts(
         "criterion": f"{FOLDS}-fold log-loss against the soft labels" if chosen else None,
         "criterion_value": round(choice.log_loss, 6) if choice.log_loss is not None else None,
         "criterion_rows": choice.rows if chosen else 0,
-        "classes_without_rows": [
-            name for name, shift in zip(classes, intercept, strict=True) if np.isneginf(shift)
-        ],
     }
+
+
+def _never(intercept: Matrix, classes: Sequence[str]) -> list[str]:
+    """Return the classes that no row spoke for."""
+    return [name for name, shift in zip(classes, intercept, strict=True) if np.isneginf(shift)]
 
 
 def _identify(encoder: HasEncode | None) -> dict[str, str | None]:

@@ -26,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from llmlabel.distill.features import DenseRows, Features, Matrix, coordinates, from_coordinates
 
-__all__ = ["Choice", "Coefficients", "choose", "fit_softmax"]
+__all__ = ["Choice", "Coefficients", "choose", "deal_folds", "fit_softmax"]
 
 FOLDS: Final = 3
 C_GRID: Final = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -129,7 +129,7 @@ def choose(features: Features, targets: Matrix, weights: Matrix, *, seed: int) -
     if len(features) > SEARCH_ROWS:
         sample = np.sort(rng.permutation(len(features))[:SEARCH_ROWS])
         features, targets, weights = features.take(sample), targets[sample], weights[sample]
-    folds = _folds(targets.argmax(axis=1), rng)
+    folds = deal_folds(targets.argmax(axis=1), rng)
     both = features.dense.shape[1] and features.sparse.shape[1]
     held_out = partial(_losses, features, targets, weights, folds)
     losses = dict(zip(C_GRID, held_out(1.0, C_GRID), strict=True))
@@ -172,7 +172,7 @@ def _losses(
     return [float(t) for t in total / weights.sum()]
 
 
-def _folds(classes: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[np.intp]:
+def deal_folds(classes: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[np.intp]:
     """Deal the rows of each class out to the folds in random order."""
     order = np.lexsort((rng.random(len(classes)), classes))
     folds = np.empty(len(classes), np.intp)

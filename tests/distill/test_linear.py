@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from llmlabel.distill import LinearStudent, fit_linear, load_student
 from llmlabel.embed import fit_tfidf_svd
 from llmlabel.errors import ConfigError, DataError, UnknownNameError
+from llmlabel.evaluate import evaluate
 
 CLASSES = ("BILLING", "DELIVERY", "RETURN")
 WORDS = {
@@ -290,3 +291,57 @@ def test_the_named_encoder_comes_back_by_its_name(minilm: None, tmp_path: Path) 
     again = load_student(tmp_path)
     np.testing.assert_allclose(again.predict_proba(NEW), student.predict_proba(NEW), atol=1e-9)
     assert (again.predict(NEW) == [CLASSES[i] for i in NEW_TARGETS.argmax(axis=1)]).mean() > 0.9
+
+
+def confused(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors of two classes, and their gold."""
+    rng = np.random.default_rng(seed)
+    gold = rng.integers(0, 2, n)
+    vectors = rng.normal(size=(n, 8)) + 1.6 * np.eye(8)[gold]
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), gold
+
+
+def test_gold_rows_mend_labels_that_are_wrong_in_the_same_way():
+    vectors, gold = confused(400, 0)
+    other, truth = confused(1000, 1)
+    flipped = np.where(vectors[:, 2] > 0.1, 0, gold)  # the error is systematic
+    targets = np.where(np.eye(2)[flipped] == 1, 0.9, 0.1)
+    known = np.full(400, -1)
+    known[:120] = gold[:120]
+    texts, asked = ["x"] * 400, ["x"] * 1000
+    options = {"embeddings": vectors, "tfidf": False}
+    weak = fit_linear(texts, targets, "AB", **options)
+    mended = fit_linear(texts, targets, "AB", gold=known, **options)
+    hits = [(s.predict_proba(asked, other).argmax(1) == truth).mean() for s in (weak, mended)]
+    assert hits[1] > hits[0] + 0.02
+    assert mended.facts["gold_rows"] == 120
+    assert mended.facts["gold_weight"] > 1
+    assert mended.facts["gold_log_loss"] > 0
+
+
+def test_the_temperature_is_that_of_held_out_gold_rows():
+    vectors, gold = confused(600, 2)
+    other, truth = confused(2000, 3)
+    known = np.where(np.arange(600) < 300, gold, -1)
+    fitted = {}
+    for calibrate in (True, False):
+        student = fit_linear(
+            ["x"] * 600,
+            np.eye(2)[gold],
+            "AB",
+            embeddings=vectors,
+            tfidf=False,
+            rounds=3,  # makes it bold
+            gold=known,
+            calibrate=calibrate,
+        )
+        fitted[calibrate] = evaluate(truth, student.predict_proba(["x"] * 2000, other), "AB").ece
+        assert ("temperature" in student.facts) is calibrate
+    assert fitted[True] < fitted[False]
+
+
+def test_gold_that_is_no_class_is_an_error():
+    with pytest.raises(DataError, match="expected -1 or a class below 2, got 2"):
+        fit_linear(["a", "b"], np.eye(2), "AB", gold=[0, 2])
+    with pytest.raises(DataError, match=r"gold: expected the shape \(2,\)"):
+        fit_linear(["a", "b"], np.eye(2), "AB", gold=[0])
