@@ -159,15 +159,26 @@ class Run:
         self, model: Any, arguments: dict[str, Any], *, meta: dict[str, Any], started: float
     ) -> CausalStudent:
         """Train the model, save the student, and remove the checkpoints."""
-        from llmlabel.distill.causal_torch import check_packing, pad_id
+        from llmlabel.distill.causal_torch import check_lengths, check_packing, pad_id
         from llmlabel.distill.causal_trainer import Batches, train, with_lora
 
         settings, pad = self.settings, pad_id(self.tokenizer)
         weights = self.examples.weights
         # Of mean 1, so that they leave the learning rate's meaning alone.
         examples = replace(self.examples, weights=weights / weights.mean())
-        if settings.packing:
-            check_packing(model, examples, settings.max_length, pad)
+        models = {"model": model, "teacher": self.teacher.model}
+        loaded = {what: one for what, one in models.items() if one is not None}
+        for what, one in loaded.items():
+            check_lengths(one, examples, what)
+            if settings.packing:
+                check_packing(one, examples, settings.max_length, pad)
+        # Both are given the same batches, and a mask is of a form for an attention.
+        ways = {one.config._attn_implementation for one in loaded.values()}
+        if settings.packing and len(ways) > 1:
+            raise ConfigError(
+                f"packing: model and teacher have other attentions ({', '.join(sorted(ways))})",
+                hint="load both with attn_implementation='sdpa'",
+            )
         if settings.lora is not None:
             model = with_lora(model, settings.lora, settings.seed)
         blocks = self._blocks()

@@ -19,6 +19,7 @@ from llmlabel.io import canonical_json
 
 __all__ = [
     "base_of",
+    "check_lengths",
     "check_packing",
     "generate",
     "kl_full",
@@ -155,6 +156,23 @@ def to_inputs(
         seen = hidden.masked_fill_(~seen, torch.finfo(dtype).min)
     inputs["attention_mask"] = seen
     return inputs
+
+
+def check_lengths(model: Any, examples: Examples, what: str = "model") -> None:
+    """Refuse rows that are longer than a model has positions for.
+
+    Raises
+    ------
+    ConfigError
+        One is.
+    """
+    most = getattr(base_of(model).config.get_text_config(), "max_position_embeddings", None)
+    longest = int(examples.lengths.max())
+    if most is not None and longest > most:
+        raise ConfigError(
+            f"max_length: rows of up to {longest} tokens, and the {what} takes {most}",
+            hint=f"max_length={most}",
+        )
 
 
 @torch.no_grad()

@@ -166,7 +166,12 @@ def store_teacher_logits(
         torch or transformers is not installed.
     """
     need_packages("stored teacher logits", "torch", "transformers")
-    from llmlabel.distill.causal_torch import load_model, load_tokenizer, model_fingerprint
+    from llmlabel.distill.causal_torch import (
+        check_lengths,
+        load_model,
+        load_tokenizer,
+        model_fingerprint,
+    )
     from llmlabel.distill.causal_torch import vocabulary as vocabulary_of
 
     folder = Path(folder)
@@ -175,6 +180,7 @@ def store_teacher_logits(
         rows, tokenizer, max_length=max_length, turns=turns, on_too_long=on_too_long
     )
     model = load_model(teacher, device, dtype).eval()
+    check_lengths(model, examples, "teacher")
     size = vocabulary_of(model, tokenizer, "teacher")
     if not (1 <= k <= size and temperature > 0 and chunk_rows > 0 and batch_size > 0):
         raise ConfigError(

@@ -119,6 +119,11 @@ def test_a_model_whose_packed_rows_would_see_each_other_is_refused(tmp_path):
     config.num_attention_heads = config.n_head = 2
     with pytest.raises(ConfigError, match="packing: in a BloomForCausalLM packed rows see each"):
         fit(transformers.BloomForCausalLM(config))
+    with pytest.raises(ConfigError, match="model and teacher have other attentions .eager, sdpa"):
+        fit(
+            tiny_llama(TOKENIZER, attn_implementation="sdpa"),
+            teacher=tiny_llama(TOKENIZER, attn_implementation="eager"),
+        )
     model = tiny_llama(TOKENIZER)
     model.config._attn_implementation = "flex_attention"
     with pytest.raises(ConfigError, match="expected an attention of eager or sdpa"):
@@ -223,6 +228,32 @@ def test_a_killed_run_goes_on_and_ends_where_it_would_have(tmp_path, base):
         torch.testing.assert_close(ours[name], weight, atol=1e-7, rtol=1e-5)
 
 
+@pytest.mark.parametrize("packing", [False, True])
+def test_a_run_of_all_weights_that_broke_off_goes_on(tmp_path, base, packing, monkeypatch):
+    options = few(
+        packing=packing, checkpoint_every=2, teacher=tiny_llama(TOKENIZER, seed=4), epochs=3,
+        batch_size=1 if packing else 4,
+    )  # fmt: skip
+    whole = fit_causal(ROWS, model=base, folder=tmp_path / "whole", **options)
+    step, calls = transformers.Trainer.training_step, []
+
+    def breaks(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.Trainer, "training_step", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            fit_causal(ROWS, model=base, folder=tmp_path / "broken", **options)
+    student = fit_causal(ROWS, model=base, folder=tmp_path / "broken", **options)
+    assert student.facts["resumed_from"] == 2
+    assert student.facts["steps"] == whole.facts["steps"] > 4
+    for name, weight in whole.model.state_dict().items():
+        torch.testing.assert_close(student.model.state_dict()[name], weight, atol=1e-7, rtol=1e-5)
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path, base):
     fit_causal(ROWS, model=base, folder=tmp_path, **few(epochs=1))
     with pytest.raises(ConfigError, match="holds a run with other settings$"):
@@ -254,6 +285,9 @@ def test_models_that_cannot_be_loaded_are_said(tmp_path):
         fit_causal(ROWS, model=tmp_path / "none", folder=tmp_path / "run", **few())
     with pytest.raises(ConfigError, match="needs its tokenizer"):
         fit_causal(ROWS, model=tiny_llama(TOKENIZER), folder=tmp_path / "run", **few())
+    short = tiny_gpt2(TOKENIZER, n_positions=10)
+    with pytest.raises(ConfigError, match="rows of up to .. tokens, and the model takes 10"):
+        fit_causal(ROWS, model=short, tokenizer=TOKENIZER, folder=tmp_path / "run", **few())
     small = tiny_llama(TOKENIZER, vocab_size=100)
     with pytest.raises(ConfigError, match="knows 100 tokens and the tokenizer has 302"):
         fit_causal(ROWS, model=small, tokenizer=TOKENIZER, folder=tmp_path / "run", **few())

@@ -75,10 +75,9 @@ def tiny_gpt2(tokenizer, **more):
         n_embd=32,
         n_layer=2,
         n_head=4,
-        n_positions=256,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
-        **{"initializer_range": 0.2, **more},
+        **{"initializer_range": 0.2, "n_positions": 256, **more},
     )
     return GPT2LMHeadModel(config).eval()
 
