@@ -135,15 +135,11 @@ def fit_causal(
         rows, tokenizer, max_length=max_length, turns=turns, on_too_long=on_too_long
     )
     loaded = load_model(model, device, dtype)
+    taught_by = Teacher.of(teacher, examples, loaded, tokenizer, settings, device)
     run = Run(
-        folder=Path(folder),
-        examples=examples,
-        tokenizer=tokenizer,
-        settings=settings,
-        base=base_name(model),
-        base_fingerprint=model_fingerprint(loaded),
-        teacher=Teacher.of(teacher, examples, loaded, tokenizer, settings, device),
-    )
+        Path(folder), examples, tokenizer, settings, base_name(model),
+        model_fingerprint(loaded), taught_by,
+    )  # fmt: skip
     ended = run.begin(loaded, resume=resume, device=device)
     if ended is not None:
         return ended
@@ -153,7 +149,7 @@ def fit_causal(
             "report_to": report_to,
             "use_cpu": device == "cpu",
             "save_strategy": "steps" if checkpoint_every else "epoch",
-            **({"save_steps": checkpoint_every} if checkpoint_every else {}),
+            "save_steps": checkpoint_every or 500,  # not used by the other
         },
         meta=dict(meta or {}),
         started=started,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +16,16 @@ from scipy.special import softmax
 from llmlabel.distill.causal import CausalStudent, fit_causal
 from llmlabel.distill.causal_data import Encoder
 from llmlabel.distill.causal_rows import SpannedText
+from llmlabel.distill.causal_targets import HOLE, TEMPLATE, Targets, classifier_rows
 from llmlabel.distill.features import Matrix
 from llmlabel.distill.folders import read_config, write_json
-from llmlabel.distill.inputs import check_targets
 from llmlabel.embed import check_texts
 from llmlabel.errors import ConfigError, DataError
 
 __all__ = ["KIND", "TEMPLATE", "CausalClassifier", "classifier_rows", "fit_causal_classifier"]
 
 KIND: Final = "causal"
-TEMPLATE: Final = "{text}\n\nLabel:"
-Targets = Literal["hard", "soft", "sample"]
-
 _FORMAT: Final = 1
-_HOLE: Final = "{text}"
 _TEXTS: Final = 64
 """Texts that are tokenised and scored at once."""
 
@@ -119,7 +115,7 @@ class CausalClassifier:
         from llmlabel.llm.local_scorer import common_prefix
 
         encoder = Encoder(self.student.tokenizer)
-        prompts = [self.template.replace(_HOLE, text) for text in texts]
+        prompts = [self.template.replace(HOLE, text) for text in texts]
         whole = encoder.spanned(
             [_spanned(prompt, label) for prompt in prompts for label in self.labels]
         )
@@ -319,60 +315,6 @@ def fit_causal_classifier(
     )
 
 
-def classifier_rows(
-    texts: Sequence[str],
-    probabilities: npt.ArrayLike,
-    classes: Sequence[str],
-    labels: Sequence[str],
-    template: str = TEMPLATE,
-    targets: Targets = "hard",
-    *,
-    least: float = 0.05,
-    weights: npt.ArrayLike | None = None,
-    seed: int = 0,
-) -> list[dict[str, Any]]:
-    """Return the rows that `fit_causal_classifier` trains on.
-
-    Raises
-    ------
-    DataError
-        Targets or weights of the wrong shape or not finite.
-    ConfigError
-        Unknown `targets`, or a `least` outside of 0 to 1/k, where a text could have no row.
-
-    Examples
-    --------
-    >>> rows = classifier_rows(["win!"], [[0.25, 0.75]], ["HAM", "SPAM"], [" ham", " spam"],
-    ...                        targets="soft")
-    >>> [(row["completion"], row["weight"]) for row in rows]
-    [(' ham', 0.25), (' spam', 0.75)]
-    """
-    P, counts = check_targets(texts, probabilities, classes, weights)
-    if targets not in ("hard", "soft", "sample"):
-        raise ConfigError(f"targets: expected 'hard', 'soft' or 'sample', got {targets!r}")
-    if not 0 <= least <= 1 / len(classes):
-        raise ConfigError(f"least: expected a number in [0, 1/{len(classes)}], got {least}")
-    if targets == "soft":
-        chosen = np.where(least <= P, P, 0)
-        chosen /= chosen.sum(axis=1, keepdims=True)
-    else:
-        best = P.argmax(axis=1) if targets == "hard" else _drawn(P, seed)
-        chosen = np.eye(len(classes))[best]
-    shares = chosen * counts[:, None]
-    prompts = [template.replace(_HOLE, text) for text in texts]
-    return [
-        {"prompt": prompts[i], "completion": labels[c], "weight": float(shares[i, c])}
-        for i, c in zip(*(a.tolist() for a in np.nonzero(shares)), strict=True)
-    ]
-
-
-def _drawn(P: Matrix, seed: int) -> npt.NDArray[np.intp]:
-    u = np.random.default_rng(seed).random((len(P), 1))
-    edges = P.cumsum(axis=1)
-    found: npt.NDArray[np.intp] = (u * edges[:, -1:] < edges).argmax(axis=1)
-    return found
-
-
 def _verbalised(classes: Sequence[str], labels: Mapping[str, str] | None) -> tuple[str, ...]:
     if labels is None:
         return tuple(f" {name}" for name in classes)
@@ -384,8 +326,8 @@ def _verbalised(classes: Sequence[str], labels: Mapping[str, str] | None) -> tup
 
 
 def _check_labels(classes: Sequence[str], labels: Sequence[str], template: str) -> None:
-    if template.count(_HOLE) != 1:
-        raise ConfigError(f"template: expected {_HOLE} once, got {template!r}")
+    if template.count(HOLE) != 1:
+        raise ConfigError(f"template: expected {HOLE} once, got {template!r}")
     if len(classes) < 2 or len(labels) != len(classes):
         raise ConfigError(
             f"expected two classes or more and a label for each, got {len(classes)} and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -133,18 +134,18 @@ class Run:
     def begin(self, model: Any, *, resume: bool, device: str) -> CausalStudent | None:
         """Write which run the folder is of; return its student where it has ended."""
         identity = {
-            "settings": fingerprint(asdict(self.settings)),
+            "settings": fingerprint(_plain(asdict(self.settings))),
             "rows": self.examples.fingerprint(),
             "model": self.base_fingerprint,
             "teacher": self.teacher.fingerprint,
         }
         checkpoints, student = self.folder / _CHECKPOINTS, self.folder / FILE
-        before = read_object(self.folder / _RUN) if resume else None
-        if before is None:  # nobody knows whose they are
+        before = read_object(self.folder / _RUN) or {}
+        other = [name for name in identity if before.get(name, "") != identity[name]]
+        if not resume:
             shutil.rmtree(checkpoints, ignore_errors=True)
             student.unlink(missing_ok=True)
-        other = [name for name in identity if before and before.get(name) != identity[name]]
-        if other and (student.is_file() or any(checkpoints.glob("checkpoint-*"))):
+        elif other and (student.is_file() or any(checkpoints.glob("checkpoint-*"))):
             raise ConfigError(
                 f"{self.folder}: holds a run with other {', '.join(other)}",
                 hint="give another folder, or resume=False to begin anew in this one",
@@ -159,30 +160,17 @@ class Run:
         self, model: Any, arguments: dict[str, Any], *, meta: dict[str, Any], started: float
     ) -> CausalStudent:
         """Train the model, save the student, and remove the checkpoints."""
-        from llmlabel.distill.causal_torch import check_lengths, check_packing, pad_id
+        from llmlabel.distill.causal_torch import pad_id
         from llmlabel.distill.causal_trainer import Batches, train, with_lora
 
         settings, pad = self.settings, pad_id(self.tokenizer)
+        self._check(model, pad)
+        if settings.lora is not None:
+            model = with_lora(model, settings.lora, settings.seed)
         weights = self.examples.weights
         # Of mean 1, so that they leave the learning rate's meaning alone.
         examples = replace(self.examples, weights=weights / weights.mean())
-        models = {"model": model, "teacher": self.teacher.model}
-        loaded = {what: one for what, one in models.items() if one is not None}
-        for what, one in loaded.items():
-            check_lengths(one, examples, what)
-            if settings.packing:
-                check_packing(one, examples, settings.max_length, pad)
-        # Both are given the same batches, and a mask is of a form for an attention.
-        ways = {one.config._attn_implementation for one in loaded.values()}
-        if settings.packing and len(ways) > 1:
-            raise ConfigError(
-                f"packing: model and teacher have other attentions ({', '.join(sorted(ways))})",
-                hint="load both with attn_implementation='sdpa'",
-            )
-        if settings.lora is not None:
-            model = with_lora(model, settings.lora, settings.seed)
-        blocks = self._blocks()
-        stored = self.teacher.stored
+        stored, blocks = self.teacher.stored, self._blocks()
         found = train(
             model,
             self.tokenizer,
@@ -194,21 +182,32 @@ class Run:
             temperature=settings.temperature,
             alpha=settings.alpha,
         )
+        seconds = round(time.perf_counter() - started, 3)
+        facts = {**self._facts(len(blocks)), **found, "seconds": seconds}
         student = CausalStudent(
-            model=model,
-            tokenizer=self.tokenizer,
-            base=self.base,
-            base_fingerprint=self.base_fingerprint,
-            facts={
-                **self._facts(len(blocks)),
-                **found,
-                "seconds": round(time.perf_counter() - started, 3),
-            },
-            meta=meta,
+            model, self.tokenizer, self.base, self.base_fingerprint, facts, meta
         )
         student.save(self.folder)
         shutil.rmtree(self.folder / _CHECKPOINTS, ignore_errors=True)
         return student
+
+    def _check(self, model: Any, pad: int) -> None:
+        """Refuse rows and blocks that model or teacher cannot take."""
+        from llmlabel.distill.causal_torch import check_lengths, check_packing
+
+        models = {"model": model, "teacher": self.teacher.model}
+        loaded = {what: one for what, one in models.items() if one is not None}
+        for what, one in loaded.items():
+            check_lengths(one, self.examples, what)
+            if self.settings.packing:
+                check_packing(one, self.examples, self.settings.max_length, pad)
+        # Both are given the same batches, and a mask is of a form for an attention.
+        ways = {one.config._attn_implementation for one in loaded.values()}
+        if self.settings.packing and len(ways) > 1:
+            raise ConfigError(
+                f"packing: model and teacher have other attentions ({', '.join(sorted(ways))})",
+                hint="load both with attn_implementation='sdpa'",
+            )
 
     def _blocks(self) -> list[Ints]:
         if self.settings.packing:
@@ -225,13 +224,20 @@ class Run:
             "rows_with_a_token_across": self.examples.across,
             "blocks": blocks,
             "learned_tokens": int(self.examples.targets.sum()),
-            "lora": None if self.settings.lora is None else dict(self.settings.lora),
+            "lora": _plain(self.settings.lora),
             "epochs": self.settings.epochs,
             "teacher": by.name or by.fingerprint,
             "teacher_top_k": None if stored is None else stored.k,
             "teacher_temperature": self.settings.temperature if taught else None,
             "teacher_alpha": self.settings.alpha if taught else None,
         }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: a set of module names becomes a list."""
+    return json.loads(
+        json.dumps(value, default=lambda v: sorted(v) if isinstance(v, set | frozenset) else str(v))
+    )
 
 
 def _arguments(settings: Settings) -> dict[str, Any]:

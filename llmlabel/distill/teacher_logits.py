@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -166,92 +166,71 @@ def store_teacher_logits(
         torch or transformers is not installed.
     """
     need_packages("stored teacher logits", "torch", "transformers")
-    from llmlabel.distill.causal_torch import (
-        check_lengths,
-        load_model,
-        load_tokenizer,
-        model_fingerprint,
-    )
-    from llmlabel.distill.causal_torch import vocabulary as vocabulary_of
+    from llmlabel.distill import causal_torch
 
     folder = Path(folder)
-    tokenizer = load_tokenizer(teacher, tokenizer)
+    tokenizer = causal_torch.load_tokenizer(teacher, tokenizer)
     examples = encode_rows(
         rows, tokenizer, max_length=max_length, turns=turns, on_too_long=on_too_long
     )
-    model = load_model(teacher, device, dtype).eval()
-    check_lengths(model, examples, "teacher")
-    size = vocabulary_of(model, tokenizer, "teacher")
+    model = causal_torch.load_model(teacher, device, dtype).eval()
+    causal_torch.check_lengths(model, examples, "teacher")
+    size = causal_torch.vocabulary(model, tokenizer, "teacher")
     if not (1 <= k <= size and temperature > 0 and chunk_rows > 0 and batch_size > 0):
         raise ConfigError(
             f"expected k in 1..{size} and a positive temperature, chunk_rows and batch_size, got "
             f"{k}, {temperature}, {chunk_rows} and {batch_size}"
         )
-    _begin(
-        folder,
-        {
-            "format": _FORMAT,
-            "k": k,
-            "temperature": temperature,
-            "vocabulary": size,
-            "chunk_rows": chunk_rows,
-            "targets": examples.targets.tolist(),
-            "examples": examples.fingerprint(),
-            "teacher": model_fingerprint(model),
-        },
-    )
+    config = {
+        "format": _FORMAT,
+        "k": k,
+        "temperature": temperature,
+        "vocabulary": size,
+        "chunk_rows": chunk_rows,
+        "targets": examples.targets.tolist(),
+        "examples": examples.fingerprint(),
+        "teacher": causal_torch.model_fingerprint(model),
+    }
+    _begin(folder, config)
+    asked = _Asked(model, causal_torch.pad_id(tokenizer), k, temperature, size, batch_size)
     for chunk, start in enumerate(range(0, len(examples), chunk_rows)):
         file = _chunk_file(folder, chunk)
         if not file.is_file():
             part = np.arange(start, min(start + chunk_rows, len(examples)))
-            computed = _chunk(examples, part, model, tokenizer, k, temperature, size, batch_size)
             with atomic_write(file) as unfinished:
-                np.save(unfinished, computed, allow_pickle=False)
+                np.save(unfinished, _chunk(examples, part, asked), allow_pickle=False)
     return TeacherLogits.load(folder)
 
 
-def _chunk(
-    examples: Examples,
-    rows: Ints,
-    model: Any,
-    tokenizer: Any,
-    k: int,
-    temperature: float,
-    vocabulary: int,
-    batch_size: int,
-) -> npt.NDArray[Any]:
+@dataclass(frozen=True)
+class _Asked:
+    """A teacher and what it is asked for."""
+
+    model: Any
+    pad: int
+    k: int
+    temperature: float
+    vocabulary: int
+    batch_size: int
+
+
+def _chunk(examples: Examples, rows: Ints, asked: _Asked) -> npt.NDArray[Any]:
     """Return one record for each learned token of the rows, in their order."""
-    kind = [("ids", np.int32, (k,)), ("log_p", np.float32, (k,)), ("log_rest", np.float32)]
+    from llmlabel.distill.causal_torch import teacher_top_k
+
+    kind = [("ids", np.int32, (asked.k,)), ("log_p", np.float32, (asked.k,)), ("log_rest", "<f4")]
     sizes = examples.targets[rows]
     out = np.empty(int(sizes.sum()), kind)
     starts = np.cumsum(sizes) - sizes
-    for batch, found in _batches(
-        examples, rows, model, tokenizer, k, temperature, vocabulary, batch_size
-    ):
+    order = np.argsort(examples.lengths[rows], kind="stable")  # little padding
+    for at in range(0, len(order), asked.batch_size):
+        batch = order[at : at + asked.batch_size]
+        arrays = collate(examples, [rows[[i]] for i in batch], asked.pad)
+        found = teacher_top_k(asked.model, arrays, asked.k, asked.temperature, asked.vocabulary)
         places = np.concatenate([np.arange(starts[i], starts[i] + sizes[i]) for i in batch])
         for name, values in zip(("ids", "log_p", "log_rest"), found, strict=True):
             out[name][places] = values
     return out
-
-
-def _batches(
-    examples: Examples,
-    rows: Ints,
-    model: Any,
-    tokenizer: Any,
-    k: int,
-    temperature: float,
-    vocabulary: int,
-    batch_size: int,
-) -> Iterator[tuple[Ints, list[npt.NDArray[Any]]]]:
-    """Give places in `rows` of like length, and the teacher's top k at their learned tokens."""
-    from llmlabel.distill.causal_torch import pad_id, teacher_top_k
-
-    order = np.argsort(examples.lengths[rows], kind="stable")
-    for at in range(0, len(order), batch_size):
-        batch = order[at : at + batch_size]
-        arrays = collate(examples, [rows[[i]] for i in batch], pad_id(tokenizer))
-        yield batch, teacher_top_k(model, arrays, k, temperature, vocabulary)
 
 
 def _begin(folder: Path, config: dict[str, Any]) -> None:

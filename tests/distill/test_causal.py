@@ -23,8 +23,10 @@ pytest.importorskip("peft")
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_causal import save_tiny, tiny_gpt2, tiny_llama, tiny_tokenizer  # noqa: E402
 
+torch.set_num_threads(1)  # two that spin on a busy machine make it ten times slower
+
 TOKENIZER = tiny_tokenizer()
-LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "lora_dropout": 0.1}
+LORA = {"r": 4, "lora_alpha": 8, "target_modules": {"q_proj", "v_proj"}, "lora_dropout": 0.1}
 NAMES = ["ada", "bob", "cleo", "dan", "eve", "finn", "gus", "hal", "ida", "jon"]
 WORDS = ["good", "bad", "a song", "free gift", "madrid", "paris", "ham", "spam", "what", "lovely"]
 ROWS = [
@@ -262,6 +264,10 @@ def test_a_folder_of_another_run_is_refused(tmp_path, base):
         fit_causal(ROWS[1:], model=base, folder=tmp_path, **few(epochs=1))
     student = fit_causal(ROWS, model=base, folder=tmp_path, resume=False, **few(epochs=2))
     assert student.facts["steps"] == 10
+    # Nor is a student overwritten that was saved there by hand.
+    student.save(tmp_path / "by hand")
+    with pytest.raises(ConfigError, match="holds a run with other settings, rows, model"):
+        fit_causal(ROWS, model=base, folder=tmp_path / "by hand", **few(epochs=1))
 
 
 @pytest.mark.parametrize(

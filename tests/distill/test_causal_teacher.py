@@ -21,6 +21,8 @@ pytest.importorskip("accelerate")
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_causal import save_tiny, tiny_llama, tiny_tokenizer  # noqa: E402
 
+torch.set_num_threads(1)  # two that spin on a busy machine make it ten times slower
+
 from llmlabel.distill.causal_torch import (  # noqa: E402
     kl_full,
     kl_top_k,
