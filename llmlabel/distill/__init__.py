@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from llmlabel.distill import encoder, linear
+from llmlabel.distill.encoder import EncoderStudent, fit_encoder
+from llmlabel.distill.encoder_options import EncoderOptions
 from llmlabel.distill.folders import read_config
-from llmlabel.distill.linear import KIND, LinearStudent, fit_linear
+from llmlabel.distill.linear import LinearStudent, fit_linear
+from llmlabel.distill.student import Student
 from llmlabel.embed import HasEncode
 from llmlabel.errors import UnknownNameError
 
-__all__ = ["LinearStudent", "fit_linear", "load_student"]
+__all__ = [
+    "EncoderOptions",
+    "EncoderStudent",
+    "LinearStudent",
+    "Student",
+    "fit_encoder",
+    "fit_linear",
+    "load_student",
+]
 
-_LOADERS: Mapping[str, Callable[[Path, HasEncode | None], LinearStudent]] = {
-    KIND: LinearStudent.load,
+_LOADERS: Mapping[str, Callable[[Path, HasEncode | None], Student]] = {
+    linear.KIND: LinearStudent.load,
+    encoder.KIND: EncoderStudent.load,
 }
 
 
-def load_student(folder: str | Path, encoder: HasEncode | None = None) -> LinearStudent:
+def load_student(folder: str | Path, encoder: HasEncode | None = None) -> Student:
     """Load the student of a folder, of whatever kind its config.json says.
 
     Parameters

@@ -20,8 +20,16 @@ def check_targets(
     probabilities: npt.ArrayLike,
     classes: Sequence[str],
     weights: npt.ArrayLike | None,
+    *,
+    exclusive: bool = True,
 ) -> tuple[Matrix, Matrix]:
-    """Return targets of shape (n, k) and row weights of shape (n,), or say what is wrong."""
+    """Return targets of shape (n, k) and row weights of shape (n,), or say what is wrong.
+
+    Parameters
+    ----------
+    exclusive
+        Whether a row has one class, so that its probabilities sum to one.
+    """
     targets = np.asarray(probabilities, np.float64)
     shape = (len(texts), len(classes))
     if not texts or len(classes) < 2:
@@ -33,12 +41,14 @@ def check_targets(
             f"probabilities: expected the shape {shape} (texts, classes), got {targets.shape}"
         )
     wrong = ~(np.isfinite(targets).all(axis=1) & (targets >= 0).all(axis=1))
-    wrong |= ~np.isclose(targets.sum(axis=1), 1, atol=1e-3)
+    if exclusive:
+        wrong |= ~np.isclose(targets.sum(axis=1), 1, atol=1e-3)
+    else:
+        wrong |= (targets > 1).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise DataError(
-            f"expected probabilities that sum to one, got {targets[row].tolist()}", row=row
-        )
+        sum_to_one = " that sum to one" if exclusive else ""
+        raise DataError(f"expected probabilities{sum_to_one}, got {targets[row].tolist()}", row=row)
     row_weights = np.ones(len(texts)) if weights is None else np.asarray(weights, np.float64)
     if row_weights.shape != shape[:1]:
         raise DataError(f"weights: expected the shape {shape[:1]}, got {row_weights.shape}")
