@@ -5,28 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from llmlabel.distill import encoder, linear
+from llmlabel.distill import causal_classifier, encoder, linear
+from llmlabel.distill.causal import (
+    CausalStudent,
+    TeacherLogits,
+    fit_causal,
+    rows_from_answers,
+    store_teacher_logits,
+)
+from llmlabel.distill.causal_classifier import CausalClassifier, fit_causal_classifier
+from llmlabel.distill.contest import Labels, fit_better
 from llmlabel.distill.encoder import EncoderStudent, fit_encoder
 from llmlabel.distill.encoder_options import EncoderOptions
 from llmlabel.distill.folders import read_config
+from llmlabel.distill.heldout import fit_temperature
 from llmlabel.distill.linear import LinearStudent, fit_linear
 from llmlabel.distill.student import Student
 from llmlabel.embed import HasEncode
 from llmlabel.errors import UnknownNameError
 
 __all__ = [
+    "CausalClassifier",
+    "CausalStudent",
     "EncoderOptions",
     "EncoderStudent",
+    "Labels",
     "LinearStudent",
     "Student",
+    "TeacherLogits",
+    "fit_better",
+    "fit_causal",
+    "fit_causal_classifier",
     "fit_encoder",
     "fit_linear",
+    "fit_temperature",
     "load_student",
+    "rows_from_answers",
+    "store_teacher_logits",
 ]
 
 _LOADERS: Mapping[str, Callable[[Path, HasEncode | None], Student]] = {
     linear.KIND: LinearStudent.load,
     encoder.KIND: EncoderStudent.load,
+    causal_classifier.KIND: CausalClassifier.load,
 }
 
 

@@ -172,12 +172,14 @@ def _losses(
     return [float(t) for t in total / weights.sum()]
 
 
-def deal_folds(classes: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Deal the rows of each class out to the folds in random order."""
+def deal_folds(
+    classes: npt.NDArray[np.intp], rng: np.random.Generator, folds: int = FOLDS
+) -> npt.NDArray[np.intp]:
+    """Deal the rows of each class out to folds in random order; returns each row's fold."""
     order = np.lexsort((rng.random(len(classes)), classes))
-    folds = np.empty(len(classes), np.intp)
-    folds[order] = np.arange(len(classes)) % FOLDS
-    return folds
+    dealt = np.empty(len(classes), np.intp)
+    dealt[order] = np.arange(len(classes)) % folds
+    return dealt
 
 
 def _solve(

@@ -15,9 +15,11 @@ from filelock import FileLock, Timeout
 from llmlabel.errors import ConfigError
 from llmlabel.io.files import atomic_write
 
-__all__ = ["RunFolder", "StepFolder", "read_json", "write_json"]
+__all__ = ["CHECKPOINTS", "RunFolder", "StepFolder", "read_json", "write_json"]
 
 MANIFEST: Final = "manifest.json"
+CHECKPOINTS: Final = ".checkpoints"
+"""Folder of an unfinished step that outlives a kill: what is in it was dear to compute."""
 
 
 def write_json(value: Any, path: Path) -> None:
@@ -61,10 +63,15 @@ class StepFolder:
         return facts
 
     def start(self) -> None:
-        """Make the folder, empty: what a killed run left in it is no result."""
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.path.mkdir(parents=True)
+        """Make the folder, empty but for checkpoints: what a killed run left is no result."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for left in self.path.iterdir():
+            if left.name == CHECKPOINTS:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
 
     def forget(self) -> None:
         """Make the step one that has not run."""
@@ -72,6 +79,7 @@ class StepFolder:
 
     def finish(self, facts: Mapping[str, Any], seconds: float) -> None:
         """Rename the manifest into place; only now is the step done."""
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
         manifest = {
             "step": self.name,
             "key": self.key,

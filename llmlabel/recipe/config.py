@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from llmlabel.embed.model_folder import MINILM
 from llmlabel.recipe.lf_specs import LFSpec, SliceSpec, Strict
 
 __all__ = ["SPLITS", "STEP_CONFIGS", "Endpoints", "RecipeConfig", "Split", "StepConfig"]
@@ -178,17 +179,52 @@ class AggregateStep(Strict):
     )
 
 
+class TrainingConfig(Strict):
+    """How an encoder is fine-tuned; see ``llmlabel.distill.EncoderOptions``."""
+
+    model: str = Field(MINILM, description="any encoder of transformers: a folder or a name")
+    lora: dict[str, Any] | None = Field(
+        None, description="arguments of peft.LoraConfig; {} for ours; without it all weights"
+    )
+    pooling: Literal["mean", "model"] = "mean"
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(16, ge=1)
+    accumulate: int = Field(1, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="a share of all steps")
+    max_length: int = Field(128, ge=1)
+    loss: Literal["soft", "smooth", "gce"] = "soft"
+    balance: bool = False
+    rounds: int = Field(1, ge=0, description="of self-training, each a training anew")
+    hold_out: float = Field(
+        0.15, ge=0, lt=0.9, description="rows by which it is stopped and compared with linear"
+    )
+    patience: int | None = Field(2, ge=1)
+    report_to: str = Field("none", description="mlflow, wandb or tensorboard")
+    extra: dict[str, Any] = Field({}, description="more TrainingArguments")
+
+
 class DistillStep(Strict):
     """Train a small model on the probabilities."""
 
     step: Literal["distill"]
-    student: Literal["linear"] = "linear"
+    student: Literal["linear", "encoder"] = "linear"
+    gold: str | None = Field(
+        None, description="training rows whose class is known: columns id and label"
+    )
+    training: TrainingConfig = Field(
+        default_factory=lambda: TrainingConfig(),  # type: ignore[call-arg]
+        description="of the student 'encoder'",
+    )
     tfidf: bool = True
     min_confidence: float = Field(0.0, ge=0, le=1, description="rows below it are left out")
     keep: float = Field(
         0.8, gt=0, le=1, description="the share of each class whose neighbours agree most"
     )
-    rounds: int = Field(2, ge=0, description="of self-training on all training rows")
+    rounds: int = Field(
+        2, ge=0, description="of the linear student's self-training on all training rows"
+    )
 
 
 class EvaluateStep(Strict):
@@ -199,6 +235,7 @@ class EvaluateStep(Strict):
     gold_student: bool = Field(True, description="train the same student on gold, for comparison")
     contested: int = Field(25, ge=0, description="how many contested rows to keep with evidence")
     slices: list[SliceSpec] = Field([], description="subsets that are measured apart")
+    speed: bool = Field(True, description="measure the student's speed and size too")
 
 
 class ReportStep(Strict):

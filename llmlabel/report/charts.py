@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
 
-__all__ = ["Interval", "bar", "funnel", "heat_map", "histogram", "intervals", "reliability"]
+__all__ = [
+    "Interval",
+    "bar",
+    "funnel",
+    "heat_map",
+    "histogram",
+    "intervals",
+    "lines",
+    "reliability",
+]
 
 Numbers = npt.NDArray[np.float64]
 
@@ -179,6 +188,49 @@ def reliability(curves: Sequence[tuple[str, str, Numbers, Numbers, Numbers]]) ->
         parts.append(f'<text x="274" y="{28 + 22 * i}">{escape(name)}</text>')
     told = "accuracy against confidence of " + ", ".join(name for name, *_ in curves)
     return _svg(420, 245, "reliability", told, "".join(parts))
+
+
+def lines(curves: Sequence[tuple[str, str, Numbers, Numbers]], across: str, up: str) -> Markup:
+    """Draw curves of shares: (name, kind, x, y), both axes in percent, y from where it begins."""
+    width, height, left = 520, 240, 52
+    low = min((float(y.min()) for _, _, _, y in curves if y.size), default=0.0)
+    start = min(0.9, np.floor(low * 20) / 20)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + (width - left - 20) * x, height * (1 - (y - start) / (1 - start)) + 8
+
+    parts = []
+    for tick in np.linspace(start, 1, 6):
+        _, y = place(0, tick)
+        parts.append(
+            f'<line class="grid" x1="{left}" x2="{width - 20}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text class="dim" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * tick:.0f} %</text>'
+        )
+    for tick in np.linspace(0, 1, 6):
+        x, y = place(tick, start)
+        parts.append(
+            f'<text class="dim" x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">{100 * tick:.0f} %</text>'
+        )
+    for i, (name, kind, xs, ys) in enumerate(curves):
+        step = max(1, len(xs) // 300)
+        points = " ".join(
+            "{:.1f},{:.1f}".format(*place(float(x), float(y)))
+            for x, y in zip(xs[::step], ys[::step], strict=True)
+        )
+        at = left + 10 + 200 * i
+        parts.append(
+            f'<polyline class="line {escape(kind)}" points="{points}"/>'
+            f'<circle class="dot {escape(kind)}" cx="{at}" cy="{height + 62}" r="5"/>'
+            f'<text x="{at + 10}" y="{height + 66}">{escape(name)}</text>'
+        )
+    parts.append(
+        f'<text class="dim" x="{(width + left) / 2}" y="{height + 44}" text-anchor="middle">'
+        f"{escape(across)}</text>"
+    )
+    told = f"{up} by {across}: " + ", ".join(
+        f"{name} {100 * float(y[-1]):.1f} % of all" for name, _, _, y in curves if y.size
+    )
+    return _svg(width, height + 76, "lines", told, "".join(parts))
 
 
 def _axis(left: float, right: float, y: float) -> str:

@@ -27,6 +27,7 @@ from llmlabel.report.overview import (
     what_each_part_gave,
 )
 from llmlabel.report.results import Results
+from llmlabel.report.side_by_side import comparison, selective
 
 __all__ = ["build"]
 
@@ -72,7 +73,8 @@ def _context(results: Results) -> dict[str, Any]:
         "parts": what_each_part_gave(results, measured),
         "evaluation": [_evaluation(s, rows) for s, rows in _ordered(results, measured)],
         "slices": _slices(results, measured),
-        "selective": _selective(results),
+        "comparison": comparison(results),
+        "selective": selective(results),
         "lf_split": "train",
         "measured_split": measured,
         **_lf_table(results),
@@ -86,22 +88,6 @@ def _context(results: Results) -> dict[str, Any]:
     }
     context["sections"] = _sections(context)
     return context
-
-
-def _selective(results: Results) -> dict[str, Any] | None:
-    found = results.selective()
-    if found is None:
-        return None
-    rows = [
-        {
-            "target": percent(r["target"]),
-            "threshold": "never" if r["threshold"] > 1 else f"{r['threshold']:.3f}",
-            "answered": percent(r["answered"], 1),
-            "accuracy": percent(r["accuracy"], 1),
-        }
-        for r in found["targets"]
-    ]
-    return {"of": found["of"], "n": f"{len(found['right']):,}", "rows": rows}
 
 
 def _slices(results: Results, measured: str | None) -> list[dict[str, str]]:

@@ -133,6 +133,14 @@ class Results:
         )
         return found
 
+    def comparison(self) -> Mapping[str, Any] | None:
+        """Return teacher and student side by side on the test rows, where they were measured."""
+        if "evaluate" not in self.steps:
+            return None
+        file = self.path("evaluate", "comparison.json")
+        found: Mapping[str, Any] | None = read_json(file) if file.is_file() else None
+        return found
+
     def slices(self, split: str) -> list[Mapping[str, Any]]:
         """Return what was measured on the slices of a split: slice, who labels, how well."""
         if "evaluate" not in self.steps:

@@ -8,19 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from llmlabel import registry
-from llmlabel.errors import ConfigError, DataError
+from llmlabel.errors import ConfigError
 from llmlabel.io import write_table
 from llmlabel.io.runs import read_json, write_json
 from llmlabel.labelmodel import FellBackWarning, LabelModel, LabelSet, MajorityVote
-from llmlabel.recipe.calibrating import read_known
 from llmlabel.recipe.config import AggregateStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 from llmlabel.recipe.steps.embed import step_vectors
+from llmlabel.recipe.steps.known import known_rows
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import VoteMatrix
 
@@ -60,7 +59,7 @@ def fitted(context: Context) -> tuple[Any, Mapping[str, Any]]:
     check_model(context.config)
     model = make_model(context.config.model, _with_groups(context))
     features = _features(context)
-    said = {"gold": _known(context), "features": features.get("train")}
+    said = {"gold": known_rows(context, context.config.gold), "features": features.get("train")}
     given = {name: value for name, value in said.items() if value is not None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FellBackWarning)  # the facts and the report say it
@@ -101,20 +100,6 @@ def _with_groups(context: Context) -> dict[str, Any]:
     return {**config.params, "groups": asked} if asked else dict(config.params)
 
 
-def _known(context: Context) -> npt.NDArray[np.intp] | None:
-    """Return the known class of each training row, -1 elsewhere."""
-    config, recipe = context.config, context.recipe
-    if config.gold is None:
-        return None
-    file = recipe.resolve(config.gold)
-    known = read_known(file, "label", recipe.task.names)
-    ids = context.rows("train")["id"].to_pylist()
-    found = np.array([known.get(i, ABSTAIN) for i in ids], np.intp)
-    if (found == ABSTAIN).all():
-        raise DataError("none of its ids is one of a training row", file=file, field="id")
-    return found
-
-
 def _features(context: Context) -> dict[str, Any]:
     kind = context.config.features
     if kind is None:
@@ -147,7 +132,8 @@ def _learned(model: Any, config: AggregateStep) -> dict[str, Any]:
 
 
 def _facts(model: Any, context: Context) -> Mapping[str, Any]:
-    config, gold = context.config, _known(context)
+    config: AggregateStep = context.config
+    gold = known_rows(context, config.gold)
     facts: dict[str, Any] = {"model": config.model}
     for name in ("n_iter_", "converged_"):
         if hasattr(model, name):

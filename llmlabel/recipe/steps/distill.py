@@ -8,26 +8,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.distill import LinearStudent, fit_linear
+from llmlabel.distill import EncoderOptions, Labels, Student, fit_better, fit_linear
 from llmlabel.errors import ConfigError
 from llmlabel.io import read_table, write_table
+from llmlabel.io.runs import CHECKPOINTS
 from llmlabel.labelmodel import LabelSet
-from llmlabel.recipe.steps.base import Context, StepKind
+from llmlabel.recipe.config import DistillStep
+from llmlabel.recipe.load import Recipe
+from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 from llmlabel.recipe.steps.embed import step_encoder, step_vectors
+from llmlabel.recipe.steps.known import known_rows
+from llmlabel.schema import ABSTAIN
 
-__all__ = ["KIND", "train"]
+__all__ = ["KIND", "predict", "train_on_gold", "training_labels"]
 
 
-def train(
+def training_labels(
     context: Context,
     rows: npt.NDArray[np.intp],
     probabilities: npt.NDArray[np.float64],
-    *,
-    tfidf: bool,
-    keep: float = 1.0,
-    rounds: int = 0,
-) -> LinearStudent:
-    """Train a student on some of the training rows.
+    known: npt.NDArray[np.intp] | None = None,
+) -> Labels:
+    """Return what a student learns from: some training rows with a label, and all others.
 
     Parameters
     ----------
@@ -35,35 +37,38 @@ def train(
         Which training rows.
     probabilities : array, shape (r, k)
         Their targets.
+    known : array of int, shape (n,), optional
+        Known classes, -1 elsewhere.
     """
     texts = context.texts("train")
     targets = np.full((len(texts), probabilities.shape[1]), 1 / probabilities.shape[1])
-    targets[rows], weights = probabilities, np.zeros(len(texts))
-    weights[rows] = 1
-    if not rounds:  # nobody else is asked: the words of other rows are no part of it
-        texts, targets, weights = [texts[i] for i in rows], probabilities, weights[rows]
+    weights = np.zeros(len(texts))
+    targets[rows], weights[rows] = probabilities, 1
+    gold = np.full(len(texts), ABSTAIN) if known is None else known
     embedded = "embed" in context.inputs
-    return fit_linear(
-        texts,
-        targets,
-        context.recipe.task.names,
-        encoder=step_encoder(context.input("embed")) if embedded else None,
-        embeddings=_vectors(context, None if rounds else rows) if embedded else None,
-        tfidf=tfidf,
-        weights=weights,
-        keep=keep,
-        rounds=rounds,
-        seed=context.recipe.config.seed,
-        meta={"task": context.recipe.task.as_dict(), "recipe": context.recipe.name},
-    )
+    vectors = np.asarray(step_vectors(context.input("embed"), "train")) if embedded else None
+    return Labels(texts, targets, weights, gold, vectors)
 
 
-def _vectors(context: Context, rows: npt.NDArray[np.intp] | None) -> npt.NDArray[np.float32]:
-    vectors = np.asarray(step_vectors(context.input("embed"), "train"))
-    return vectors if rows is None else vectors[rows]
+def train_on_gold(
+    context: Context, config: DistillStep, gold: npt.NDArray[np.intp]
+) -> Student | None:
+    """Return the linear student of gold rows alone, which others are compared with.
+
+    Parameters
+    ----------
+    gold : array of int, shape (n,)
+        Known classes of training rows, -1 elsewhere.
+    """
+    rows = np.flatnonzero(gold != ABSTAIN)
+    if len(np.unique(gold[rows])) < 2:
+        return None
+    one_hot = np.eye(context.recipe.task.n_classes)[gold[rows]]
+    labels = training_labels(context, rows, one_hot)
+    return _linear(context, _only(labels, rows), {"tfidf": config.tfidf})
 
 
-def predict(student: LinearStudent, context: Context, split: str) -> npt.NDArray[np.float64]:
+def predict(student: Student, context: Context, split: str) -> npt.NDArray[np.float64]:
     """Return the student's probabilities for a split, shape (n, k)."""
     vectors = step_vectors(context.input("embed"), split) if "embed" in context.inputs else None
     return student.predict_proba(context.texts(split), embeddings=vectors)
@@ -71,6 +76,7 @@ def predict(student: LinearStudent, context: Context, split: str) -> npt.NDArray
 
 def _run(context: Context) -> Mapping[str, Any]:
     labels = LabelSet.from_table(read_table(context.input("aggregate") / "labels.train.parquet"))
+    known = known_rows(context, context.config.gold)
     keep = labels.covered & (labels.confidence >= context.config.min_confidence)
     rows = np.flatnonzero(keep)
     if not rows.size:
@@ -80,15 +86,7 @@ def _run(context: Context) -> Mapping[str, Any]:
             f"{context.config.min_confidence}"
         )
     context.progress(0, 2)
-    config = context.config
-    student = train(
-        context,
-        rows,
-        labels.probabilities[rows],
-        tfidf=config.tfidf,
-        keep=config.keep,
-        rounds=config.rounds,
-    )
+    student = _train(context, training_labels(context, rows, labels.probabilities[rows], known))
     student.save(context.folder.path / "student")
     context.progress(1, 2)
     for split in context.splits:
@@ -100,8 +98,69 @@ def _run(context: Context) -> Mapping[str, Any]:
     return {"student": context.config.student, "rows": int(rows.size), **student.describe()}
 
 
+def _train(context: Context, labels: Labels) -> Student:
+    config: DistillStep = context.config
+    how = {"tfidf": config.tfidf, "keep": config.keep, "rounds": config.rounds}
+    if config.student == "linear":
+        if not config.rounds:  # nobody else is asked: the words of other rows are no part of it
+            labels = _only(labels, np.flatnonzero((labels.weights > 0) | (labels.gold != ABSTAIN)))
+        return _linear(context, labels, {**how, "gold": labels.gold})
+    seed = context.recipe.config.seed
+    training = config.training.model_dump()
+    beside = context.recipe.resolve(training["model"])
+    if beside.is_dir():
+        training["model"] = str(beside)
+    return fit_better(
+        labels,
+        context.recipe.task.names,
+        EncoderOptions(**training, seed=seed),
+        linear={**how, "seed": seed},
+        encoder=_encoder(context),
+        checkpoints=context.folder.path / CHECKPOINTS,
+        on_progress=context.progress,
+        meta=_meta(context),
+    )
+
+
+def _linear(context: Context, labels: Labels, how: Mapping[str, Any]) -> Student:
+    return fit_linear(
+        labels.texts,
+        labels.targets,
+        context.recipe.task.names,
+        encoder=_encoder(context),
+        embeddings=labels.embeddings,
+        weights=labels.weights,
+        seed=context.recipe.config.seed,
+        meta=_meta(context),
+        **how,
+    )
+
+
+def _only(labels: Labels, rows: npt.NDArray[np.intp]) -> Labels:
+    vectors = labels.embeddings
+    return Labels(
+        [labels.texts[i] for i in rows],
+        labels.targets[rows],
+        labels.weights[rows],
+        labels.gold[rows],
+        None if vectors is None else vectors[rows],
+    )
+
+
+def _encoder(context: Context) -> Any:
+    return step_encoder(context.input("embed")) if "embed" in context.inputs else None
+
+
+def _meta(context: Context) -> dict[str, Any]:
+    return {"task": context.recipe.task.as_dict(), "recipe": context.recipe.name}
+
+
 def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
     return [name for name in before if name in ("load", "embed", "aggregate")]
 
 
-KIND = StepKind(version=2, run=_run, uses=_uses)
+def _external(config: DistillStep, recipe: Recipe) -> Mapping[str, Any]:
+    return {} if config.gold is None else file_prints(recipe, config.gold)
+
+
+KIND = StepKind(version=3, run=_run, uses=_uses, external=_external)

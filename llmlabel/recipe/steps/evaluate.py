@@ -5,23 +5,26 @@ The only step that reads gold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from llmlabel.distill import Student
 from llmlabel.evaluate import evaluate
 from llmlabel.io.runs import write_json
 from llmlabel.labelmodel import MajorityVote
 from llmlabel.lf import apply_slices, evidence
 from llmlabel.llm.confidence import verbalized_probabilities
-from llmlabel.recipe.config import SPLITS, AggregateStep
+from llmlabel.recipe.config import SPLITS, AggregateStep, DistillStep
 from llmlabel.recipe.lfs import build_slice
 from llmlabel.recipe.steps.aggregate import make_model
 from llmlabel.recipe.steps.base import Context, StepKind
-from llmlabel.recipe.steps.distill import predict, train
+from llmlabel.recipe.steps.comparing import compare
+from llmlabel.recipe.steps.distill import predict, train_on_gold
+from llmlabel.recipe.steps.known import known_rows
 from llmlabel.recipe.steps.label import batch, build_lfs
 from llmlabel.recipe.steps.selecting import held_back, selective_table
 from llmlabel.report import Results
@@ -48,12 +51,19 @@ class _Candidate:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class _Reference:
+    """A student that learned from gold, to compare with."""
+
+    key: str
+    name: str
+    student: Student
+
+
 def _run(context: Context) -> Mapping[str, Any]:
     results = Results(context.run_folder, {"task": context.recipe.task.as_dict()}, context.inputs)
     gold = {s: g for s in context.splits if (g := results.gold(s)) is not None}
-    gold_student = None
-    if "train" in gold and "distill" in context.inputs and context.config.gold_student:
-        gold_student = _train_on_gold(context, gold["train"])
+    references = _references(context, gold.get("train"))
     found: dict[str, list[dict[str, Any]]] = {}
     sliced: dict[str, list[dict[str, Any]]] = {}
     slices = [build_slice(spec, context.recipe.task) for spec in context.config.slices]
@@ -61,7 +71,7 @@ def _run(context: Context) -> Mapping[str, Any]:
         measured = gold[split] != ABSTAIN
         found[split], sliced[split] = [], []
         masks = apply_slices(slices, batch(context, split)) if slices else {}
-        for c in _candidates(context, results, split, gold_student):
+        for c in _candidates(context, results, split, references):
             rows = c.rows & measured
             if rows.any():
                 found[split].append(_measure(c, gold[split], rows, context))
@@ -76,6 +86,15 @@ def _run(context: Context) -> Mapping[str, Any]:
     if kept is not None:
         table = selective_table(results, gold, kept)
         write_json({**kept, "targets": table}, context.folder.path / "selective.json")
+    if "distill" in context.inputs and "test" in gold:
+        found_table = compare(
+            results,
+            gold,
+            found["test"],
+            llm=_llm_name(context, results),
+            speed=context.config.speed,
+        )
+        write_json(found_table, context.folder.path / "comparison.json")
     return {"measured": {s: int((g != ABSTAIN).sum()) for s, g in gold.items()}}
 
 
@@ -93,7 +112,7 @@ def _measure(
 
 
 def _candidates(
-    context: Context, results: Results, split: str, gold_student: Any
+    context: Context, results: Results, split: str, references: Sequence[_Reference]
 ) -> list[_Candidate]:
     """Everyone who labels this split, from the cheapest to the dearest."""
     votes, train_votes = results.votes(split), results.votes("train")
@@ -130,9 +149,9 @@ def _candidates(
                 note,
             )
         )
-    if gold_student is not None and split != "train":
-        found = predict(gold_student, context, split)
-        out.append(_Candidate("student_gold", "student on gold", found, everywhere, everywhere))
+    for r in references if split != "train" else ():
+        found = predict(r.student, context, split)
+        out.append(_Candidate(r.key, r.name, found, everywhere, everywhere))
     return out
 
 
@@ -157,15 +176,23 @@ def _heuristics_alone(
     ]
 
 
+def _llm_name(context: Context, results: Results) -> str | None:
+    """The LF that is 'the LLM alone': the named one, or the prompted one with most classes."""
+    prompted = [lf for lf in results.lf_kinds() if lf["kind"] == "prompt"]
+    if context.config.llm is not None or not prompted:
+        name: str | None = context.config.llm
+    else:
+        name = max(prompted, key=lambda lf: len(lf["labels"]))["name"]
+    return name
+
+
 def _llm_alone(
     context: Context, results: Results, votes: VoteMatrix, split: str
 ) -> list[_Candidate]:
     """The LLM's own label, on the rows it was asked about."""
     lfs = {lf["name"]: lf for lf in results.lf_kinds()}
-    name = context.config.llm
-    if name is None:  # the prompted LF that names most classes
-        prompted = [lf for lf in lfs.values() if lf["kind"] == "prompt"]
-        name = max(prompted, key=lambda lf: len(lf["labels"]))["name"]
+    name = _llm_name(context, results)
+    assert name is not None
     said = votes[name]
     asked = results.asked(split, lfs[name]["prompt"])
     if not asked.any():
@@ -180,11 +207,22 @@ def _llm_alone(
     return [_Candidate("llm_alone", "LLM alone", predicted, said != ABSTAIN, asked, note)]
 
 
-def _train_on_gold(context: Context, gold: npt.NDArray[np.int64]) -> Any:
-    rows = np.flatnonzero(gold != ABSTAIN)
-    targets = np.eye(context.recipe.task.n_classes)[gold[rows]]
-    tfidf = next((s.tfidf for s in context.recipe.config.steps if s.step == "distill"), True)
-    return train(context, rows, targets, tfidf=tfidf)
+def _references(context: Context, gold: npt.NDArray[np.int64] | None) -> list[_Reference]:
+    """Train the cheap student on gold alone: on all of it, and on the rows distill was given."""
+    config = next((s for s in context.recipe.config.steps if isinstance(s, DistillStep)), None)
+    if config is None or "distill" not in context.inputs or not context.config.gold_student:
+        return []
+    known = known_rows(context, config.gold)
+    kind = "student" if config.student == "linear" else "linear student"
+    out = []
+    for key, which, rows in (
+        ("student_known", "the known rows alone", known),
+        ("student_gold", "gold", gold),
+    ):
+        student = None if rows is None else train_on_gold(context, config, rows)
+        if student is not None:
+            out.append(_Reference(key, f"{kind} on {which}", student))
+    return out
 
 
 def _contested(
@@ -230,4 +268,4 @@ def _by_conflict(votes: VoteMatrix, probabilities: Probabilities) -> list[int]:
     return [int(i) for i in clash[np.argsort(-entropy, kind="stable")]]
 
 
-KIND = StepKind(version=3, run=_run)
+KIND = StepKind(version=4, run=_run)

@@ -1,0 +1,150 @@
+"""A fine-tuned student has to beat the cheap one on rows that neither saw, or that one is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+
+from llmlabel.distill.encoder import EncoderStudent, fit_encoder
+from llmlabel.distill.encoder_options import EncoderOptions
+from llmlabel.distill.features import Matrix
+from llmlabel.distill.heldout import fit_temperature
+from llmlabel.distill.linear import LinearStudent, fit_linear
+from llmlabel.distill.softmax import deal_folds
+from llmlabel.distill.training import Progress
+from llmlabel.embed import HasEncode
+from llmlabel.schema import ABSTAIN
+
+__all__ = ["Labels", "fit_better", "held_rows"]
+
+_LEAST = 20  # held-out rows by which anything can be told
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What students learn from.
+
+    Parameters
+    ----------
+    texts
+        n texts.
+    targets : array, shape (n, k)
+        Probabilities.
+    weights : array, shape (n,)
+        0 for rows without a label.
+    gold : array of int, shape (n,)
+        Known classes, -1 elsewhere.
+    embeddings : array, shape (n, d), or None
+    """
+
+    texts: Sequence[str]
+    targets: Matrix
+    weights: Matrix
+    gold: npt.NDArray[np.intp]
+    embeddings: npt.NDArray[Any] | None
+
+
+def fit_better(
+    labels: Labels,
+    classes: Sequence[str],
+    options: EncoderOptions,
+    *,
+    linear: Mapping[str, Any],
+    encoder: HasEncode | None,
+    checkpoints: Path | None = None,
+    on_progress: Progress | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> LinearStudent | EncoderStudent:
+    """Fine-tune an encoder, and return it, or the linear student where that one does better.
+
+    Both learn from the same rows and are compared on the others by their log-loss against
+    the labels there, each at the temperature that suits it best; the encoder also stops by
+    them. A fine-tuned student that has learned the labels' noise, or nothing, is thus found
+    without gold labels. Where the linear one wins, it is fitted anew on all rows.
+
+    Parameters
+    ----------
+    labels
+        What they learn from.
+    classes
+        k class names.
+    options
+        Of the encoder; `hold_out` is the share of labeled rows that decide. With 0 the
+        encoder is taken unseen.
+    linear
+        Arguments of `fit_linear`: tfidf, keep, rounds, seed.
+    encoder
+        Of the embeddings, kept with the linear student.
+    checkpoints, on_progress, meta
+        As in `fit_encoder`.
+    """
+    held = held_rows(labels, options)
+    common: dict[str, Any] = {"embeddings": labels.embeddings, "meta": meta}
+
+    def cheap(without: npt.NDArray[np.bool_]) -> LinearStudent:
+        return fit_linear(
+            labels.texts,
+            labels.targets,
+            classes,
+            weights=np.where(without, 0.0, labels.weights),
+            gold=np.where(without, ABSTAIN, labels.gold),
+            encoder=encoder,
+            **common,
+            **linear,
+        )
+
+    baseline = cheap(held)
+    partner = baseline.predict_proba(labels.texts, labels.embeddings)
+    tuned = fit_encoder(
+        labels.texts,
+        labels.targets,
+        classes,
+        options=options,
+        weights=labels.weights,
+        gold=np.where(held, ABSTAIN, labels.gold),
+        keep=linear.get("keep", 1.0),
+        partner=partner,
+        held=held,
+        checkpoints=checkpoints,
+        on_progress=on_progress,
+        **common,
+    )
+    if held.sum() < _LEAST:
+        return replace(tuned, facts={**tuned.facts, "contest": None})
+    rows = np.flatnonzero(held)
+    said = tuned.predict_proba([labels.texts[i] for i in rows.tolist()])
+    contest: dict[str, Any] = {
+        "rows": int(rows.size),
+        "criterion": "log-loss against the labels of held-out rows, at the best temperature",
+        "encoder": _loss(said, labels.targets[rows]),
+        "linear": _loss(partner[rows], labels.targets[rows]),
+    }
+    if contest["encoder"] <= contest["linear"]:
+        return replace(tuned, facts={**tuned.facts, "contest": {**contest, "taken": "encoder"}})
+    chosen = cheap(np.zeros(len(held), np.bool_))
+    return replace(chosen, facts={**chosen.facts, "contest": {**contest, "taken": "linear"}})
+
+
+def held_rows(labels: Labels, options: EncoderOptions) -> npt.NDArray[np.bool_]:
+    """Return which labeled rows decide: a share of each class, drawn with the seed."""
+    held = np.zeros(len(labels.texts), np.bool_)
+    labeled = np.flatnonzero((labels.weights > 0) | (labels.gold != ABSTAIN))
+    parts = round(1 / options.hold_out) if options.hold_out else 0
+    if not parts or len(labeled) < _LEAST * parts:
+        return held
+    rng = np.random.default_rng(options.seed)
+    folds = deal_folds(labels.targets[labeled].argmax(axis=1), rng, parts)
+    held[labeled[folds == 0]] = True
+    return held
+
+
+def _loss(probabilities: Matrix, targets: Matrix) -> float:
+    logits = np.log(np.maximum(probabilities, 1e-12))
+    logs = log_softmax(logits / fit_temperature(logits, targets), axis=1)
+    return round(float(-(targets * logs).sum(axis=1).mean()), 6)
