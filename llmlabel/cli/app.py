@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -138,7 +138,10 @@ def report(run_folder: RunArg, out: OutOption = None) -> None:
 @app.command(epilog="Example: llmlabel predict runs/support-tickets new.csv --out labeled.csv")
 def predict(
     model: Annotated[Path, typer.Argument(help="A student's folder, or a run folder.")],
-    file: Annotated[Path, typer.Argument(help="Rows: CSV, JSONL, Parquet or a datasets folder.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Rows: CSV, JSONL, Parquet, a datasets folder; - is JSONL on stdin."),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to write [default: JSONL on stdout].")
     ] = None,
@@ -149,11 +152,26 @@ def predict(
         float | None,
         typer.Option(help="Label only rows sure enough to be right this often, say 0.97."),
     ] = None,
+    defer_to: Annotated[
+        Literal["abstain", "llm"],
+        typer.Option(help="Who gets the other rows: abstain (nobody) or llm (the run's)."),
+    ] = "abstain",
+    backend: Annotated[
+        Literal["auto", "torch", "openvino"], typer.Option(help="What runs the encoder.")
+    ] = "auto",
 ) -> None:
     """Label rows with a trained student."""
     from llmlabel.cli.commands import predict_command
 
-    predict_command(model, file, out, text, target_accuracy)
+    predict_command(
+        model,
+        file,
+        out,
+        text,
+        target_accuracy=target_accuracy,
+        defer_to=defer_to,
+        backend=backend,
+    )
 
 
 @app.command(epilog="Example: llmlabel init support-tickets my-tickets")

@@ -12,16 +12,16 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from llmlabel.cli.terminal import console, percent, run_display, table, warnings_as_lines
+from llmlabel.cli.terminal import console, counting, percent, run_display, table, warnings_as_lines
 from llmlabel.errors import ConfigError
-from llmlabel.io import atomic_write, plain_value, write_table
+from llmlabel.io import STDIN, atomic_write, count_rows, open_sink
 from llmlabel.io.shipped import shipped_folder
 from llmlabel.llm.costs import Range
 from llmlabel.recipe import PlannedStep, Recipe, explain_row, load_recipe, plan, retry, run
 from llmlabel.recipe.analyzing import Analysis, analyze_run
 from llmlabel.recipe.explain import recipe_of
 from llmlabel.recipe.load import find_recipe
-from llmlabel.recipe.predict import predict_file
+from llmlabel.recipe.predict import Backend, DeferTo, load_predictor, predict_file
 from llmlabel.report import Results, build
 
 _SUGGESTIONS = 12
@@ -196,19 +196,36 @@ def predict_command(
     file: Path,
     out: Path | None,
     text: list[str] | None,
+    *,
     target_accuracy: float | None,
+    defer_to: DeferTo,
+    backend: Backend,
 ) -> None:
     """Label rows with a student."""
+    total = None if str(file) == STDIN else count_rows(file)
     with warnings_as_lines():
-        labeled = predict_file(model, file, text, target_accuracy=target_accuracy)
+        predictor = load_predictor(
+            model,
+            text=text,
+            target_accuracy=target_accuracy,
+            defer_to=defer_to,
+            backend=backend,
+            rows=total,
+        )
+        rows = left = asked = 0
+        with open_sink(out) as sink, counting("rows", total) as done:
+            for part in predict_file(model, file, predictor=predictor, on_progress=done):
+                sink.write(part)
+                rows += part.num_rows
+                left += part["label"].null_count
+                if "answered_by" in part.column_names:
+                    asked += part["answered_by"].to_pylist().count("llm")
     if out is None:
-        for row in labeled.to_pylist():
-            typer.echo(json.dumps(row, ensure_ascii=False, default=plain_value))
         return
-    write_table(labeled, out)
-    count = labeled.num_rows - labeled["label"].null_count
-    left = f", {labeled['label'].null_count} left" if labeled["label"].null_count else ""
-    console.print(f"{count} rows labeled{left}: {out}", highlight=False)
+    by = f", {asked} of them by the LLM" if asked else ""
+    without = f", {left} left" if left else ""
+    said = f"{rows - left} rows labeled{by}{without}: {out} (computed by {predictor.backend})"
+    console.print(said, highlight=False)
 
 
 def init_command(name: str, folder: Path) -> None:

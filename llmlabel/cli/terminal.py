@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,15 @@ from rich.table import Table
 
 from llmlabel.recipe.steps.base import Observer
 
-__all__ = ["RunDisplay", "console", "percent", "run_display", "table", "warnings_as_lines"]
+__all__ = [
+    "RunDisplay",
+    "console",
+    "counting",
+    "percent",
+    "run_display",
+    "table",
+    "warnings_as_lines",
+]
 
 # Without a terminal there is no edge to wrap at.
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
@@ -66,6 +74,23 @@ def run_display() -> Iterator[RunDisplay]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         yield RunDisplay(progress)
+
+
+@contextmanager
+def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar, or a count where the total is not known; nothing without a terminal."""
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda done: progress.update(bar, completed=done)
 
 
 @contextmanager

@@ -9,20 +9,27 @@ from llmlabel.io.files import (
     fingerprint_path,
 )
 from llmlabel.io.rows import check_rows
+from llmlabel.io.streams import STDIN, Chunk, Sink, count_rows, open_sink, read_chunks
 from llmlabel.io.tables import plain_value, read_table, write_table
 from llmlabel.io.yamls import Positions, parse_yaml, read_yaml
 
 __all__ = [
+    "STDIN",
+    "Chunk",
     "Positions",
+    "Sink",
     "append_lines",
     "atomic_write",
     "cache_dir",
     "canonical_json",
     "check_rows",
+    "count_rows",
     "fingerprint",
     "fingerprint_path",
+    "open_sink",
     "parse_yaml",
     "plain_value",
+    "read_chunks",
     "read_table",
     "read_yaml",
     "write_table",

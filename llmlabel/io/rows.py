@@ -21,6 +21,7 @@ def check_rows(
     id_column: str | None,
     file: str | Path | None = None,
     prefix: str = "row",
+    first: int = 0,
 ) -> pa.Table:
     """Return the table with a checked string column ``id``, or say which row is wrong.
 
@@ -36,6 +37,8 @@ def check_rows(
         Where the rows came from, for messages.
     prefix
         What stands before those numbers.
+    first
+        The number of the first row, where the table is a part of others.
 
     Raises
     ------
@@ -54,16 +57,18 @@ def check_rows(
                 file=file,
                 field=name,
             )
-    ids = _ids(table, id_column, file, prefix)
+    ids = _ids(table, id_column, file, prefix, first)
     _check_text(table, text, ids, file)
     if "id" in table.column_names:
         table = table.drop_columns(["id"])
     return table.add_column(0, "id", ids)
 
 
-def _ids(table: pa.Table, id_column: str | None, file: str | Path | None, prefix: str) -> pa.Array:
+def _ids(
+    table: pa.Table, id_column: str | None, file: str | Path | None, prefix: str, first: int
+) -> pa.Array:
     if id_column is None:
-        return pa.array([f"{prefix}-{i}" for i in range(table.num_rows)], pa.string())
+        return pa.array([f"{prefix}-{first + i}" for i in range(table.num_rows)], pa.string())
     ids = table[id_column].combine_chunks().cast(pa.string())
     empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(ids), ""), True)
     if pc.any(empty).as_py():

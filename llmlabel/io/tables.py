@@ -19,7 +19,7 @@ import pyarrow.parquet
 from llmlabel.errors import DataError, no_such_file
 from llmlabel.io.files import atomic_write
 
-__all__ = ["plain_value", "read_table", "write_table"]
+__all__ = ["plain_value", "read_table", "restore_text", "write_table"]
 
 _COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2", ".lz4"})
 _SHARDS: Final = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".arrow", ".feather")
@@ -54,7 +54,7 @@ def read_table(
     if not path.exists():
         raise DataError(no_such_file(path), file=path)
     table = _read_folder(path, as_text) if path.is_dir() else _read_file(path, as_text)
-    table = _restore_text(table, as_text)
+    table = restore_text(table, as_text)
     if not allow_empty and table.num_rows == 0:
         raise DataError("is empty; expected at least one row", file=path)
     return table
@@ -156,7 +156,7 @@ def _read_folder(path: Path, as_text: tuple[str, ...]) -> pa.Table:
     shards = sorted(p for p in path.iterdir() if p.is_file() and _suffix(p) in _SHARDS)
     if not shards:
         raise DataError(f"the folder holds no table files ({', '.join(_SHARDS)})", file=path)
-    tables = [_restore_text(_read_file(p, as_text), as_text) for p in shards]
+    tables = [restore_text(_read_file(p, as_text), as_text) for p in shards]
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -258,7 +258,7 @@ def _explain(path: Path, error: Exception, what: str) -> DataError:
     return DataError(f"cannot be read as {what}: {message}", file=path, line=line_number)
 
 
-def _restore_text(table: pa.Table, as_text: tuple[str, ...]) -> pa.Table:
+def restore_text(table: pa.Table, as_text: tuple[str, ...]) -> pa.Table:
     """Cast what should be text and was read as a number back to text; decode dictionaries."""
     for at, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):  # what pandas calls categorical

@@ -316,3 +316,34 @@ def test_stated_confidences_are_calibrated_by_a_few_known_rows(live, server, tmp
     (recipe.folder / "known.csv").write_text("id,label\na0-HAM-0,HMA\n")
     with pytest.raises(ConfigError, match="unknown value 'HMA', did you mean 'HAM'"):
         run(recipe, tmp_path / "out")
+
+
+def test_rows_of_which_the_student_is_not_sure_go_to_the_llm(live, server, tmp_path):
+    recipe = live()
+    folder = recipe.file.parent
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    rows = [{**row, "id": f"v-{row['id']}", "text": f"{row['text']} again"} for row in rows]
+    (folder / "valid.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = (folder / "recipe.yaml").read_text()
+    (folder / "recipe.yaml").write_text(text.replace("  test: ", "  valid: valid.jsonl\n  test: "))
+    out = run(load_recipe(folder), tmp_path / "out")
+    before = server.stats()["calls"]
+    command = [sys.executable, "-m", "llmlabel", "predict", str(out), "-"]
+    command += ["--target-accuracy", "0.9999", "--defer-to", "llm", "--text", "text"]
+    asked = [{"text": f"a new message number {i}", "at": i} for i in range(9)]
+    given = "".join(json.dumps(row) + "\n" for row in asked)
+
+    def predict() -> list[dict]:
+        done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    found = predict()
+    assert [row["at"] for row in found] == list(range(9))
+    told = [row for row in found if row["answered_by"] == "llm"]
+    assert told
+    assert all(row["label"] in ("HAM", "SPAM") and row["answered"] for row in told)
+    left = [row for row in found if row["answered_by"] is None]
+    assert all(row["label"] is None for row in left)  # the server said UNSURE
+    assert server.stats()["calls"] == before + 9
+    assert predict() == found  # from the cache: nothing is paid twice
+    assert server.stats()["calls"] == before + 9

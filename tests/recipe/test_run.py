@@ -10,14 +10,19 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from llmlabel.errors import ConfigError, DataError, LabelingFunctionError, UnknownNameError
 from llmlabel.io.runs import RunFolder
 from llmlabel.recipe import load_recipe, plan, run
-from llmlabel.recipe.predict import predict_file
+from llmlabel.recipe.predict import predict_file as predict_parts
 from llmlabel.recipe.steps import Observer
 from llmlabel.report import Results
+
+
+def predict_file(*given, **options):
+    return pa.concat_tables(predict_parts(*given, **options))
 
 
 class Watch(Observer):

@@ -6,12 +6,17 @@ import json
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 
 from llmlabel.errors import ConfigError
 from llmlabel.recipe import load_recipe, run
-from llmlabel.recipe.predict import predict_file
+from llmlabel.recipe.predict import predict_file as predict_parts
 from llmlabel.report import Results, build
+
+
+def predict_file(*given, **options):
+    return pa.concat_tables(predict_parts(*given, **options))
 
 
 def with_valid(make_recipe, *, gold: bool):
