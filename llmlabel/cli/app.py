@@ -174,6 +174,27 @@ def predict(
     )
 
 
+@app.command(
+    epilog="Example: llmlabel export runs/support-tickets my-model --push-to-hub me/tickets"
+)
+def export(
+    model: Annotated[Path, typer.Argument(help="A student's folder, or a run folder.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    form: Annotated[
+        Literal["sklearn", "transformers", "onnx"] | None,
+        typer.Option("--format", "-f", help="What to write [default: what is nearest to it]."),
+    ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Upload it, too: a repository's name, as in me/tickets.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="A new repository is public.")] = False,
+) -> None:
+    """Write a student, with a model card, as a folder that loads without llmlabel."""
+    from llmlabel.cli.commands import export_command
+
+    export_command(model, folder, form, push_to_hub, public=public)
+
+
 @app.command(epilog="Example: llmlabel init support-tickets my-tickets")
 def init(
     recipe: Annotated[str, typer.Argument(help="The name of a shipped recipe.")],

@@ -20,6 +20,7 @@ from llmlabel.llm.costs import Range
 from llmlabel.recipe import PlannedStep, Recipe, explain_row, load_recipe, plan, retry, run
 from llmlabel.recipe.analyzing import Analysis, analyze_run
 from llmlabel.recipe.explain import recipe_of
+from llmlabel.recipe.exporting import export_run, push_to_hub
 from llmlabel.recipe.load import find_recipe
 from llmlabel.recipe.predict import Backend, DeferTo, load_predictor, predict_file
 from llmlabel.report import Results, build
@@ -29,6 +30,7 @@ _SUGGESTIONS = 12
 __all__ = [
     "analyze_command",
     "explain_command",
+    "export_command",
     "init_command",
     "plan_command",
     "predict_command",
@@ -226,6 +228,21 @@ def predict_command(
     without = f", {left} left" if left else ""
     said = f"{rows - left} rows labeled{by}{without}: {out} (computed by {predictor.backend})"
     console.print(said, highlight=False)
+
+
+def export_command(
+    model: Path, folder: Path, form: str | None, repository: str | None, *, public: bool
+) -> None:
+    """Write a student as a folder that loads without llmlabel."""
+    with warnings_as_lines():
+        done = export_run(model, folder, form)
+    console.print(
+        f"{done.exported.form}: {folder}, probabilities within {done.exported.difference:.1e} of "
+        "the student's; README.md says how to load it",
+        highlight=False,
+    )
+    if repository is not None:
+        console.print(f"pushed: {push_to_hub(folder, repository, private=not public)}")
 
 
 def init_command(name: str, folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from llmlabel.errors import ConfigError, nearest_name
 from llmlabel.io import fingerprint
 
-__all__ = ["MINILM", "model_fingerprint", "model_folder"]
+__all__ = ["MINILM", "OTHER_BACKENDS", "model_fingerprint", "model_folder"]
 
 MINILM: Final = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -23,7 +23,7 @@ _HINT: Final = (
     "or give the path of a folder that holds a sentence-transformers model"
 )
 _CONFIG_FILES: Final = ("*.json", "*.txt", "*.model", "*.py")
-_OTHER_BACKENDS: Final = ("onnx", "openvino")
+OTHER_BACKENDS: Final = ("onnx", "openvino")
 _MEANINGFUL: Final = frozenset({".json", ".txt", ".model", ".safetensors", ".bin"})
 
 
@@ -71,7 +71,7 @@ def model_fingerprint(folder: Path) -> str:
         and p.suffix in _MEANINGFUL
         and p.name != "data_config.json"
         and not p.name.startswith(".")
-        and not set(_OTHER_BACKENDS) & set(p.relative_to(folder).parts)
+        and not set(OTHER_BACKENDS) & set(p.relative_to(folder).parts)
     ]
     return fingerprint([(p.relative_to(folder).as_posix(), _sha256(p)) for p in files])
 
@@ -116,7 +116,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     repository = name if "/" in name else f"sentence-transformers/{name}"
-    ignore = [f"{backend}/*" for backend in _OTHER_BACKENDS]
+    ignore = [f"{backend}/*" for backend in OTHER_BACKENDS]
 
     def fetch(weights: str) -> Path:
         patterns = [*_CONFIG_FILES, weights]

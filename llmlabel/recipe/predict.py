@@ -22,7 +22,7 @@ from llmlabel.recipe.deferring import Teacher, teacher_of
 from llmlabel.report import Results
 from llmlabel.schema import ABSTAIN, Task
 
-__all__ = ["Backend", "DeferTo", "Predictor", "load_predictor", "predict_file"]
+__all__ = ["Backend", "DeferTo", "Predictor", "load_predictor", "predict_file", "student_folder"]
 
 Backend = Literal["auto", "torch", "openvino"]
 DeferTo = Literal["abstain", "llm"]
@@ -139,7 +139,7 @@ def load_predictor(
     ConfigError
         The folder holds no student; a target, and no rows were held back.
     """
-    folder = _student_folder(Path(model))
+    folder = student_folder(Path(model))
     threshold = None if target_accuracy is None else _threshold(Path(model), target_accuracy)
     if defer_to == "llm" and target_accuracy is None:
         raise ConfigError("deferring needs a target accuracy: without one the student answers all")
@@ -224,7 +224,14 @@ def _threshold(run: Path, target: float) -> float:
     return selective_cut(kept["sureness"], kept["right"], target).threshold
 
 
-def _student_folder(model: Path) -> Path:
+def student_folder(model: Path) -> Path:
+    """Return the folder of a student: that of a run, or the given one.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
     if (model / "run.json").is_file():
         student = Results.read(model).student
         if student is None:

@@ -16,8 +16,8 @@ from llmlabel.errors import ConfigError
 
 __all__ = ["Exported", "checked"]
 
-_MOST: Final = 0.01
-"""The largest difference of a probability; bfloat16 embeddings differ by less."""
+_MOST: Final = 1e-3
+"""The largest difference of a probability."""
 
 Predict = Callable[[Sequence[str]], npt.NDArray[np.float64]]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +16,10 @@ import numpy.typing as npt
 
 from llmlabel.distill.export.parity import Exported, Predict, checked
 from llmlabel.distill.linear import LinearStudent
+from llmlabel.distill.network import quiet
 from llmlabel.distill.student import Student
 from llmlabel.embed import SentenceEncoder, Tfidf, TfidfSvdEncoder
+from llmlabel.embed.model_folder import OTHER_BACKENDS
 from llmlabel.errors import ConfigError
 
 __all__ = ["export_sklearn"]
@@ -27,7 +31,7 @@ _MODULE: Final = "text_encoder"
 def export_sklearn(student: Student, folder: Path, texts: Sequence[str]) -> Exported:
     """Write a linear student as a pipeline of scikit-learn's own parts.
 
-    With a sentence encoder one file of Python lies beside it, `text_encoder.py`.
+    With a sentence encoder its weights and one file of Python, `text_encoder.py`, lie beside it.
     """
     if not isinstance(student, LinearStudent):
         raise ConfigError(
@@ -44,13 +48,18 @@ def export_sklearn(student: Student, folder: Path, texts: Sequence[str]) -> Expo
         model: Any = joblib.load(folder / _FILE)
 
         def predict(asked: Sequence[str]) -> npt.NDArray[np.float64]:
-            found: npt.NDArray[np.float64] = model.predict_proba(list(asked))
+            with quiet() if own else contextlib.nullcontext():
+                found: npt.NDArray[np.float64] = model.predict_proba(list(asked))
             return found
 
         return predict
 
     own = isinstance(student.encoder, SentenceEncoder)
-    path = 'import sys\nsys.path.insert(0, "FOLDER")  # text_encoder.py\n' if own else ""
+    if isinstance(student.encoder, SentenceEncoder):
+        # The export computes in float32; what bfloat16 changes is no fault of it.
+        exact = SentenceEncoder(student.encoder.name, dtype="float32")
+        student = replace(student, encoder=exact)
+    path = 'import sys\nsys.path.insert(0, "FOLDER")  # has text_encoder.py\n' if own else ""
     usage = (
         f'{path}import joblib\n\nmodel = joblib.load("FOLDER/{_FILE}")\n'
         'model.predict(["a text"]), model.predict_proba(["a text"]), model.classes_'
@@ -92,7 +101,10 @@ def _encoder(student: LinearStudent, folder: Path) -> Any:
         raise ConfigError("this student was trained on given embeddings; no pipeline makes them")
     source = Path(__file__).with_name(f"{_MODULE}.py")
     shutil.copyfile(source, folder / source.name)
-    return _module(folder / source.name).TextEncoder(encoder.name)
+    # The weights come along: the folder loads where no hub can be reached, and for good.
+    ignored = shutil.ignore_patterns(*OTHER_BACKENDS, ".*")
+    shutil.copytree(encoder.folder, folder / "encoder", ignore=ignored)
+    return _module(folder / source.name).TextEncoder()
 
 
 def _module(file: Path) -> Any:

@@ -1,17 +1,17 @@
-"""A sentence-transformers model as a scikit-learn transformer; a file of an exported model."""
+"""The sentence-transformers model in the folder `encoder` as a scikit-learn transformer."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
+FOLDER = Path(__file__).with_name("encoder")
+
 
 class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turns texts into unit vectors."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
     def fit(self, X: Any, y: Any = None) -> TextEncoder:  # noqa: ARG002
         """Learn nothing."""
@@ -26,9 +26,9 @@ class TextEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "_model"):
             from sentence_transformers import SentenceTransformer
 
-            self._model = SentenceTransformer(self.name)
+            self._model = SentenceTransformer(str(FOLDER))
         return self._model.encode(list(X), normalize_embeddings=True, show_progress_bar=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the name alone; the model is loaded where the pipeline is."""
-        return {"name": self.name}
+        """Return nothing: the model is loaded where the pipeline is."""
+        return {}
