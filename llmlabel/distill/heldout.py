@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from llmlabel.distill.features import Features, Matrix
-from llmlabel.distill.refine import self_train
+from llmlabel.distill.refine import certainty, self_train
 from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, deal_folds, fit_softmax
 
 __all__ = [
@@ -74,7 +74,17 @@ def learn(
     fitted = fit_softmax(data.features.take(rows), data.targets[rows], weights[rows], *how)
     if not data.rounds:
         return fitted
-    return self_train(data.features, fitted, *how, rounds=data.rounds, seed=data.seed)
+    certain = np.zeros(len(data.targets))
+    certain[rows] = certainty(data.targets[rows])
+    return self_train(
+        data.features,
+        fitted,
+        *how,
+        targets=data.targets,
+        certain=certain,
+        rounds=data.rounds,
+        seed=data.seed,
+    )
 
 
 def held_out_logits(
@@ -110,6 +120,7 @@ def choose_gold_weight(data: Labeled, choice: Choice) -> tuple[float, float | No
     """
     if len(data.gold) < 2 * FOLDS:
         return GOLD_WEIGHTS[-1], None
+    data = replace(data, rounds=0)  # what follows is the same for every weight, and slow
     losses = {}
     for weight in GOLD_WEIGHTS:
         rows, logits = held_out_logits(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +28,14 @@ from llmlabel.distill.heldout import (
     learn,
 )
 from llmlabel.distill.inputs import check_targets, known_classes, unit_embeddings, with_gold
-from llmlabel.distill.refine import cut_statistic
+from llmlabel.distill.kept_encoder import identify, is_fitted, kept_encoder, without_saved
+from llmlabel.distill.refine import cut_statistic, share_kept
 from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, choose
 from llmlabel.embed import (
     HasEncode,
     Tfidf,
     check_texts,
     fit_tfidf,
-    load_encoder,
     load_tfidf,
 )
 from llmlabel.errors import ConfigError, DataError
@@ -145,7 +145,7 @@ class LinearStudent:
         # Gone first and written last: a folder without it holds no student, so a
         # kill in between never leaves one half of this and half of another.
         (folder / "config.json").unlink(missing_ok=True)
-        saves_itself = getattr(self.encoder, "save", None) if _is_fitted(self.encoder) else None
+        saves_itself = getattr(self.encoder, "save", None) if is_fitted(self.encoder) else None
         if saves_itself is not None:
             saves_itself(folder / "encoder")
         idf = {} if self.tfidf is None else self.tfidf.arrays()
@@ -201,8 +201,8 @@ class LinearStudent:
                 intercept=arrays["intercept"],
                 dims=config["embedding_dims"],
                 tfidf=load_tfidf(vocabulary, arrays) if vocabulary else None,
-                encoder=_load_encoder(folder, config["encoder"], encoder),
-                encoder_id=_without_saved(config["encoder"]),
+                encoder=kept_encoder(folder, config["encoder"], encoder),
+                encoder_id=without_saved(config["encoder"]),
                 facts=config["facts"],
                 meta=config["meta"],
             )
@@ -218,7 +218,7 @@ def fit_linear(
     tfidf: bool = True,
     weights: npt.ArrayLike | None = None,
     C: float | Literal["auto"] = "auto",
-    keep: float = 1.0,
+    keep: float | Literal["auto"] = 1.0,
     rounds: int = 0,
     gold: npt.ArrayLike | None = None,
     gold_weight: float | Literal["auto"] = "auto",
@@ -251,7 +251,8 @@ def fit_linear(
         label: they are learned from in `rounds` alone.
     keep
         The share of each class's rows to learn from, those whose neighbours by embedding
-        agree most (`cut_statistic`). Needs embeddings; 1 keeps all.
+        agree most (`cut_statistic`). Needs embeddings; 1 keeps all, ``"auto"`` as many as
+        are right if the probabilities are (`share_kept`).
     rounds
         How often the student then learns from its own sharpened answers on all rows
         (`self_train`).
@@ -302,12 +303,16 @@ def fit_linear(
     targets, row_weights = with_gold(targets, row_weights, known)
     labeled = np.flatnonzero(row_weights)
     used, everything = labeled, _features(texts, dense, terms)
+    if keep == "auto":
+        keep = share_kept(targets[labeled])
     if keep < 1 and dense.shape[1]:
         best = targets[labeled].argmax(axis=1)
         kept = cut_statistic(dense[labeled], best, keep=keep, seed=seed)
         used = labeled[kept | (known[labeled] >= 0)]
     data = Labeled(everything, targets, row_weights, used, np.flatnonzero(known >= 0), rounds, seed)
     fitted, facts = _fit(data, C, gold_weight, calibrate)
+    if used.size < labeled.size:
+        facts["kept"] = round(keep, 4)
     return LinearStudent(
         classes=tuple(classes),
         coef=fitted.coef,
@@ -315,7 +320,7 @@ def fit_linear(
         dims=dense.shape[1],
         tfidf=terms,
         encoder=encoder,
-        encoder_id=_identify(encoder) if dense.shape[1] else {},
+        encoder_id=identify(encoder) if dense.shape[1] else {},
         facts={**facts, "classes_without_rows": _never(fitted.intercept, classes)},
         meta=dict(meta or {}),
         seconds=time.perf_counter() - started,
@@ -377,44 +382,3 @@ def _facts(choice: Choice, *, rows: int) -> dict[str, Any]:
 def _never(intercept: Matrix, classes: Sequence[str]) -> list[str]:
     """Return the classes that no row spoke for."""
     return [name for name, shift in zip(classes, intercept, strict=True) if np.isneginf(shift)]
-
-
-def _identify(encoder: HasEncode | None) -> dict[str, str | None]:
-    return {
-        "name": getattr(encoder, "name", None),
-        "fingerprint": getattr(encoder, "fingerprint", None),
-    }
-
-
-def _is_fitted(encoder: HasEncode | None) -> bool:
-    """Whether the encoder was fitted here, so that no name brings it back."""
-    from llmlabel.embed import TfidfSvdEncoder
-
-    return isinstance(encoder, TfidfSvdEncoder)
-
-
-def _load_encoder(
-    folder: Path, config: Mapping[str, Any] | None, given: HasEncode | None
-) -> HasEncode | None:
-    if config is None:
-        return None
-    name, fingerprint = config["name"], config["fingerprint"]
-    encoder = given
-    if encoder is None and config["saved"]:
-        encoder = load_encoder(folder / "encoder")
-    if encoder is None and name is not None:
-        encoder = load_encoder(name)
-    found = getattr(encoder, "fingerprint", None)
-    if encoder is not None and fingerprint is not None and found != fingerprint:
-        raise ConfigError(
-            f"{folder}: the student was trained with the encoder {name!r} of fingerprint "
-            f"{fingerprint[:12]}, got {getattr(encoder, 'name', type(encoder).__name__)!r} of "
-            f"{str(found)[:12]}; its vectors would mean something else",
-            hint="give the encoder of the training, or train the student anew",
-        )
-    return encoder
-
-
-def _without_saved(config: Mapping[str, Any] | None) -> dict[str, str | None]:
-    kept = {k: v for k, v in (config or {}).items() if k != "saved"}
-    return cast("dict[str, str | None]", kept)

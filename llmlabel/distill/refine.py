@@ -12,12 +12,21 @@ from llmlabel.distill.features import Features, Matrix
 from llmlabel.distill.softmax import Coefficients, fit_softmax
 from llmlabel.lf import top_k
 
-__all__ = ["cut_statistic", "self_train", "sharpened"]
+__all__ = [
+    "anchored",
+    "certainty",
+    "cut_statistic",
+    "self_train",
+    "share_kept",
+    "sharpened",
+]
 
 _NEIGHBOURS: Final = 20
 _ANCHORS: Final = 10_000  # of more rows, so many are looked at as neighbours
 _MOST: Final = 10_000  # rows that a round learns from
 _LEAST_WEIGHT: Final = 1e-6
+_KEPT: Final = (0.7, 1.0)
+_ANCHOR: Final = 4  # measured on five sets' validation rows (docs/log.md)
 
 
 def cut_statistic(
@@ -94,8 +103,55 @@ def sharpened(probabilities: Matrix) -> tuple[Matrix, Matrix]:
     """
     squared = probabilities**2 / np.maximum(probabilities.sum(axis=0), 1e-12)
     targets = squared / squared.sum(axis=1, keepdims=True)
+    return targets, certainty(targets)
+
+
+def share_kept(probabilities: Matrix) -> float:
+    """Return the share of rows whose label is right, if the labels' probabilities are: what to keep.
+
+    Between .7 and 1.
+
+    Parameters
+    ----------
+    probabilities : array, shape (n, k)
+
+    Examples
+    --------
+    >>> share_kept(np.array([[0.9, 0.1], [0.2, 0.8]]))
+    0.85
+    """
+    return float(np.clip(probabilities.max(axis=1).mean(), *_KEPT))
+
+
+def anchored(probabilities: Matrix, targets: Matrix, certainty: Matrix) -> tuple[Matrix, Matrix]:
+    r"""Return what a student learns next: of sure rows their label, of others its own answers.
+
+    .. math:: t_i = c_i^4 p_i + (1 - c_i^4) q_i, \qquad w_i = c_i^4 + (1 - c_i^4) w(q_i)
+
+    with the label's probabilities p, their certainty :math:`c = 1 - H / \log k` and the
+    sharpened answers q and weights w(q). Where labels are nearly certain, self-training
+    would only make the student bolder; where they are not, its own answers are better.
+
+    Parameters
+    ----------
+    probabilities : array, shape (n, k)
+        The student's answers.
+    targets : array, shape (n, k)
+        The labels.
+    certainty : array, shape (n,)
+        0 to 1; 0 for rows without a label.
+    """
+    q, w = sharpened(probabilities)
+    anchor = certainty**_ANCHOR
+    mixed = anchor[:, None] * targets + (1 - anchor[:, None]) * q
+    return mixed, np.maximum(anchor + (1 - anchor) * w, _LEAST_WEIGHT)
+
+
+def certainty(targets: Matrix) -> Matrix:
+    """Return 1 - H / log k of each row: 1 for a certain one, 0 for an even one, shape (n,)."""
     entropy = -(targets * np.log(np.maximum(targets, 1e-300))).sum(axis=1)
-    return targets, np.maximum(1 - entropy / np.log(targets.shape[1]), 0.0)
+    sure: Matrix = np.clip(1 - entropy / np.log(targets.shape[1]), 0.0, 1.0)
+    return sure
 
 
 def self_train(
@@ -104,6 +160,8 @@ def self_train(
     C: float,
     embedding_weight: float,
     *,
+    targets: Matrix,
+    certain: Matrix,
     rounds: int,
     seed: int,
 ) -> Coefficients:
@@ -117,17 +175,19 @@ def self_train(
         The student that learned from the labels.
     C, embedding_weight
         As it learned.
+    targets, certain
+        The labels, and how certain each is: see `anchored`.
     rounds
         How often.
     """
     if len(features) > _MOST:
         rows = np.random.default_rng(seed).choice(len(features), _MOST, replace=False)
-        features = features.take(np.sort(rows))
+        rows.sort()
+        features, targets, certain = features.take(rows), targets[rows], certain[rows]
     for _ in range(rounds):
         logits = features.dot(fitted.coef) + fitted.intercept
-        targets, weights = sharpened(softmax(logits, axis=1))
-        if not weights.any():
+        mixed, weights = anchored(softmax(logits, axis=1), targets, certain)
+        if not (weights > _LEAST_WEIGHT).any():
             return fitted
-        weights = np.maximum(weights, _LEAST_WEIGHT)
-        fitted = fit_softmax(features, targets, weights, C, embedding_weight)
+        fitted = fit_softmax(features, mixed, weights, C, embedding_weight)
     return fitted

@@ -219,8 +219,10 @@ class DistillStep(Strict):
     )
     tfidf: bool = True
     min_confidence: float = Field(0.0, ge=0, le=1, description="rows below it are left out")
-    keep: float = Field(
-        0.8, gt=0, le=1, description="the share of each class whose neighbours agree most"
+    keep: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
+        "auto",
+        description="the share of each class whose neighbours agree most; auto: as many as are "
+        "right by the label model's own probabilities",
     )
     rounds: int = Field(
         2, ge=0, description="of the linear student's self-training on all training rows"

@@ -163,4 +163,4 @@ def _external(config: DistillStep, recipe: Recipe) -> Mapping[str, Any]:
     return {} if config.gold is None else file_prints(recipe, config.gold)
 
 
-KIND = StepKind(version=3, run=_run, uses=_uses, external=_external)
+KIND = StepKind(version=4, run=_run, uses=_uses, external=_external)
