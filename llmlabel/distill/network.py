@@ -6,22 +6,24 @@ import contextlib
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from llmlabel.distill.encoder_options import EncoderOptions
 from llmlabel.embed.model_folder import model_folder
 from llmlabel.errors import ConfigError
 
-__all__ = ["WIDTH_STEP", "Network", "load_network", "make_network", "quiet"]
+__all__ = ["WIDTH_STEP", "Network", "fastest", "load_network", "make_network", "quiet"]
 
 Array = npt.NDArray[np.float64]
 WIDTH_STEP: Final = 8
 _BATCH_TOKENS: Final = 4096
+_MOST_APART: Final = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +37,17 @@ class Network:
     tokenizer
     max_length
         Tokens of a text.
+    halved
+        Whether it answers in bfloat16; see `fastest`.
     """
 
     model: Any
     tokenizer: Any
     max_length: int
+    halved: bool = False
 
     def logits(self, texts: Sequence[str]) -> Array:
-        """Return the logits of n texts, shape (n, k), in float32 whatever it was trained in."""
+        """Return the logits of n texts, shape (n, k), whatever it was trained in."""
         import torch
 
         self.model.eval()
@@ -57,7 +62,7 @@ class Network:
             rows = order[start : start + count]
             count = max(1, _BATCH_TOKENS // int(max(lengths[rows[-1]], 1)))
             rows = rows[:count]
-            with torch.inference_mode():
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.halved):
                 found = self.model(**self.batch({k: encoded[k] for k in encoded}, rows)).logits
             out[rows] = found.float().cpu().numpy()
             start += len(rows)
@@ -79,6 +84,20 @@ class Network:
         with quiet():
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
+
+
+def fastest(network: Network, probes: Sequence[str]) -> Network:
+    """Return the network in bfloat16 where the CPU has AMX and it answers alike, else as it is.
+
+    Alike: on the probes no probability differs by more than .01.
+    """
+    import torch
+
+    if network.model.device.type != "cpu" or not torch.cpu._is_amx_tile_supported():
+        return network
+    halved = replace(network, halved=True)
+    both = [softmax(n.logits(probes), axis=1) for n in (network, halved)]
+    return halved if np.abs(both[0] - both[1]).max() <= _MOST_APART else network
 
 
 def make_network(options: EncoderOptions, classes: Sequence[str]) -> Network:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llmlabel.distill import LinearStudent, Student, load_student
+from llmlabel.distill import EncoderStudent, LinearStudent, Student, load_student
+from llmlabel.distill.network import fastest
 from llmlabel.distill.selective import selective_cut
 from llmlabel.embed import SentenceEncoder
 from llmlabel.errors import ConfigError
@@ -27,6 +28,7 @@ __all__ = ["Backend", "DeferTo", "Predictor", "load_predictor", "predict_file", 
 Backend = Literal["auto", "torch", "openvino"]
 DeferTo = Literal["abstain", "llm"]
 
+_PROBES: Final = ("The parcel came on Monday.", "Straße, naïve, 你好", "PLEASE cancel it!! " * 20)
 _MANY: Final = 10_000  # rows from which a second spent on compiling comes back
 
 
@@ -202,6 +204,11 @@ def _on(student: Student, folder: Path, backend: str) -> tuple[Student, str]:
         if backend == "openvino":
             fast = SentenceEncoder(encoder.name, backend="openvino")
             return load_student(folder, encoder=fast), "openvino"
+        return student, "torch"
+    if isinstance(student, EncoderStudent):
+        network = fastest(student.network, [*_PROBES, *student.classes])
+        precision = "bfloat16" if network.halved else "float32"
+        return replace(student, network=network), f"torch in {precision}"
     return student, "torch"
 
 

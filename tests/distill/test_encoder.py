@@ -284,3 +284,20 @@ def test_a_killed_training_goes_on_to_the_same_weights(model, tmp_path):
     ]
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)
     assert json.loads((tmp_path / "again" / "config.json").read_text())["kind"] == "encoder"
+
+
+def test_bfloat16_is_taken_where_it_answers_alike(model, monkeypatch):
+    import torch
+
+    from llmlabel.distill import network as module
+
+    texts, gold = make(60, 11)
+    student = fit_encoder(texts, np.eye(3)[gold], CLASSES, options=options(model, epochs=2))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    fast = module.fastest(student.network, texts)
+    assert fast.halved
+    assert np.abs(fast.logits(texts) - student.network.logits(texts)).max() < 0.1
+    monkeypatch.setattr(module, "_MOST_APART", -1.0)
+    assert module.fastest(student.network, texts) is student.network
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert module.fastest(student.network, texts) is student.network
