@@ -21,6 +21,7 @@ from llmlabel.distill.folders import read_config
 from llmlabel.distill.heldout import fit_temperature
 from llmlabel.distill.linear import LinearStudent, fit_linear
 from llmlabel.distill.student import Student
+from llmlabel.distill.tokens import TokenStudent, fit_tokens
 from llmlabel.embed import HasEncode
 from llmlabel.errors import UnknownNameError
 
@@ -33,12 +34,14 @@ __all__ = [
     "LinearStudent",
     "Student",
     "TeacherLogits",
+    "TokenStudent",
     "fit_better",
     "fit_causal",
     "fit_causal_classifier",
     "fit_encoder",
     "fit_linear",
     "fit_temperature",
+    "fit_tokens",
     "load_student",
     "rows_from_answers",
     "store_teacher_logits",

@@ -8,9 +8,12 @@ import numpy as np
 
 from llmlabel.errors import ConfigError
 
-__all__ = ["Loss", "check_loss", "loss_function", "packed_labels"]
+__all__ = ["IGNORED", "Loss", "check_loss", "loss_function", "packed_labels"]
 
 Loss = Literal["soft", "smooth", "gce", "binary"]
+
+IGNORED: Final = -100.0
+"""Target and weight of what has no label: the Trainer counts by it, too."""
 
 _SMOOTHING: Final = 0.1
 _Q: Final = 0.7  # of the generalised cross-entropy: 0 is cross-entropy, 1 the mean error
@@ -66,8 +69,9 @@ def loss_function(loss: Loss) -> Any:
 
     def compute(outputs: Any, labels: Any, num_items_in_batch: Any = None) -> Any:
         targets, weights = labels[..., :-1], labels[..., -1]
-        losses = per_row(outputs["logits"].float(), targets) * weights
-        rows = weights.numel() if num_items_in_batch is None else _rows(num_items_in_batch, labels)
+        counted = weights != IGNORED
+        losses = per_row(outputs["logits"].float()[counted], targets[counted]) * weights[counted]
+        rows = counted.sum() if num_items_in_batch is None else _rows(num_items_in_batch, labels)
         return losses.sum() / rows
 
     return compute

@@ -18,7 +18,15 @@ from llmlabel.distill.encoder_options import EncoderOptions
 from llmlabel.embed.model_folder import model_folder
 from llmlabel.errors import ConfigError
 
-__all__ = ["WIDTH_STEP", "Network", "fastest", "load_network", "make_network", "quiet"]
+__all__ = [
+    "WIDTH_STEP",
+    "Network",
+    "fastest",
+    "load_network",
+    "make_network",
+    "quiet",
+    "token_network",
+]
 
 Array = npt.NDArray[np.float64]
 WIDTH_STEP: Final = 8
@@ -118,6 +126,36 @@ def make_network(options: EncoderOptions, classes: Sequence[str]) -> Network:
     elif options.lora is not None:
         model = _with_lora(model, options)
     return Network(model, tokenizer, options.max_length)
+
+
+def token_network(folder: Path, classes: Sequence[str], options: EncoderOptions) -> Network:
+    """Return a classifier of tokens: an encoder with a fresh head, or a saved one.
+
+    Raises
+    ------
+    ConfigError
+        transformers cannot make it; says why.
+    """
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    torch.manual_seed(options.seed)
+    try:
+        with quiet():
+            tokenizer = _tokenizer(folder)
+            model = AutoModelForTokenClassification.from_pretrained(
+                folder,
+                num_labels=len(classes),
+                id2label=dict(enumerate(classes)),
+                label2id={name: i for i, name in enumerate(classes)},
+                ignore_mismatched_sizes=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = next(line for line in (*str(error).splitlines(), repr(error)) if line.strip())
+        raise ConfigError(
+            f"{folder}: transformers cannot label tokens with it: {reason}"
+        ) from error
+    return Network(model.eval(), tokenizer, options.max_length)
 
 
 def load_network(folder: Path, options: EncoderOptions, classes: Sequence[str]) -> Network:

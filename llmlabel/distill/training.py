@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from llmlabel.distill.encoder_options import EncoderOptions
-from llmlabel.distill.losses import loss_function, packed_labels
+from llmlabel.distill.losses import IGNORED, loss_function, packed_labels
 from llmlabel.distill.network import WIDTH_STEP, Network, quiet
 
-__all__ = ["Progress", "TrainingRows", "train_network"]
+__all__ = ["Progress", "TrainingRows", "run_trainer", "train_network"]
 
 Array = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -42,9 +42,8 @@ def train_network(
     *,
     checkpoints: Path | None = None,
     on_progress: Progress | None = None,
-    callbacks: Sequence[Any] = (),
 ) -> dict[str, Any]:
-    """Train a network in place by transformers' Trainer; return what it says of itself.
+    """Train a classifier of texts in place; return what the Trainer says of itself.
 
     Parameters
     ----------
@@ -52,30 +51,59 @@ def train_network(
         The rows to learn from.
     held
         Rows whose loss stops the training and chooses the best epoch; may be none.
+    checkpoints, on_progress
+        As in `run_trainer`.
+    """
+    return run_trainer(
+        network,
+        _dataset(network, train),
+        _dataset(network, held) if len(held.texts) else None,
+        options,
+        checkpoints=checkpoints,
+        on_progress=on_progress,
+    )
+
+
+def run_trainer(
+    network: Network,
+    train: Any,
+    held: Any,
+    options: EncoderOptions,
+    *,
+    checkpoints: Path | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train a network in place by transformers' Trainer; return what it says of itself.
+
+    Parameters
+    ----------
+    train, held
+        Datasets of token features and ``labels``, per row (or per row and token) the
+        targets and, last, the weight; `held` may be None.
     checkpoints
         Where checkpoints go. With one in it the training goes on from there. By default a
         folder that is gone afterwards.
+    on_progress
+        Told of (steps done, all steps).
     """
-    from transformers import Trainer
+    from transformers import PrinterCallback, ProgressCallback, Trainer
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet())
         if checkpoints is None:
             checkpoints = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        watched = bool(len(held.texts)) and options.patience is not None
+        watched = held is not None and options.patience is not None
         trainer = Trainer(
             model=network.model,
             args=_arguments(options, checkpoints, watched=watched),
-            train_dataset=_dataset(network, train),
-            eval_dataset=_dataset(network, held) if watched else None,
+            train_dataset=train,
+            eval_dataset=held if watched else None,
             processing_class=network.tokenizer,
             data_collator=_Collator(network),
             compute_loss_func=loss_function(options.loss),
-            callbacks=[*_callbacks(options, watched, on_progress), *callbacks],
+            callbacks=_callbacks(options, watched, on_progress),
             optimizers=(_optimizer(network.model, options), None),
         )
-        from transformers import PrinterCallback, ProgressCallback
-
         trainer.remove_callback(ProgressCallback)
         trainer.remove_callback(PrinterCallback)
         last = _last_checkpoint(checkpoints)
@@ -149,21 +177,26 @@ def _dataset(network: Network, rows: TrainingRows) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class _Collator:
-    """Pads a batch to a multiple of 8 tokens; labels are rows of numbers already."""
+    """Pads a batch to a multiple of 8 tokens, and labels of tokens with it."""
 
     network: Network
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         import torch
 
-        labels = torch.tensor(np.array([row["labels"] for row in rows], np.float32))
         kept = [
             {k: v for k, v in row.items() if k not in ("labels", "length", "text")} for row in rows
         ]
         padded = self.network.tokenizer.pad(
             kept, return_tensors="pt", pad_to_multiple_of=WIDTH_STEP, verbose=False
         )
-        return {**padded, "labels": labels}
+        given = [np.array(row["labels"], np.float32) for row in rows]
+        if given[0].ndim == 2:  # tokens: those of the padding have no label
+            width = padded["input_ids"].shape[1]
+            given = [
+                np.pad(g, ((0, width - len(g)), (0, 0)), constant_values=IGNORED) for g in given
+            ]
+        return {**padded, "labels": torch.tensor(np.stack(given))}
 
 
 def _callbacks(options: EncoderOptions, watched: bool, on_progress: Progress | None) -> list[Any]:
