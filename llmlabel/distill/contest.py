@@ -59,6 +59,7 @@ def fit_better(
     encoder: HasEncode | None,
     checkpoints: Path | None = None,
     on_progress: Progress | None = None,
+    notes: str | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> LinearStudent | EncoderStudent:
     """Fine-tune an encoder, and return it, or the linear student where that one does better.
@@ -81,7 +82,7 @@ def fit_better(
         Arguments of `fit_linear`: tfidf, keep, rounds, seed.
     encoder
         Of the embeddings, kept with the linear student.
-    checkpoints, on_progress, meta
+    checkpoints, on_progress, notes, meta
         As in `fit_encoder`.
     """
     held = held_rows(labels, options)
@@ -113,6 +114,7 @@ def fit_better(
         held=held,
         checkpoints=checkpoints,
         on_progress=on_progress,
+        notes=notes,
         **common,
     )
     if held.sum() < _LEAST:

@@ -171,6 +171,7 @@ def fit_encoder(
     held: npt.ArrayLike | None = None,
     checkpoints: Path | None = None,
     on_progress: Progress | None = None,
+    notes: str | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> EncoderStudent:
     """Fine-tune an encoder on class probabilities.
@@ -204,6 +205,8 @@ def fit_encoder(
         Where checkpoints go; a killed training goes on from the last one.
     on_progress
         Told of (steps done, all steps).
+    notes
+        Markdown that trackers (``report_to``) keep: the table of labeling functions.
     meta
         Plain data to be kept with the student.
 
@@ -237,7 +240,9 @@ def fit_encoder(
         row_weights = balanced(targets, row_weights, used)
     stop = labeled[out[labeled]]
     told = _Rounds(texts, targets, np.asarray(partner) if partner is not None else None)
-    network, facts = told.train(options, classes, used, stop, row_weights, checkpoints, on_progress)
+    network, facts = told.train(
+        options, classes, used, stop, row_weights, checkpoints, on_progress, notes
+    )
     return EncoderStudent(
         classes=tuple(classes),
         network=network,
@@ -264,6 +269,7 @@ class _Rounds:
         weights: Matrix,
         checkpoints: Path | None,
         on_progress: Progress | None,
+        notes: str | None,
     ) -> tuple[Network, dict[str, Any]]:
         """Train on the labels, then anew on what the student says of all rows."""
         held = self._rows(stop, self.targets, weights)
@@ -282,6 +288,7 @@ class _Rounds:
                     options,
                     checkpoints=folder,
                     on_progress=_part_of(on_progress, done, rounds + 1),
+                    notes=notes,
                 )
             )
             if done < rounds:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from llmlabel.distill.encoder_options import EncoderOptions
 from llmlabel.distill.losses import IGNORED, loss_function, packed_labels
 from llmlabel.distill.network import WIDTH_STEP, Network, quiet
+from llmlabel.distill.tracking import report_notes
 
 __all__ = ["Progress", "TrainingRows", "run_trainer", "train_network"]
 
@@ -42,6 +43,7 @@ def train_network(
     *,
     checkpoints: Path | None = None,
     on_progress: Progress | None = None,
+    notes: str | None = None,
 ) -> dict[str, Any]:
     """Train a classifier of texts in place; return what the Trainer says of itself.
 
@@ -51,7 +53,7 @@ def train_network(
         The rows to learn from.
     held
         Rows whose loss stops the training and chooses the best epoch; may be none.
-    checkpoints, on_progress
+    checkpoints, on_progress, notes
         As in `run_trainer`.
     """
     return run_trainer(
@@ -61,6 +63,7 @@ def train_network(
         options,
         checkpoints=checkpoints,
         on_progress=on_progress,
+        notes=notes,
     )
 
 
@@ -72,6 +75,7 @@ def run_trainer(
     *,
     checkpoints: Path | None = None,
     on_progress: Progress | None = None,
+    notes: str | None = None,
 ) -> dict[str, Any]:
     """Train a network in place by transformers' Trainer; return what it says of itself.
 
@@ -85,6 +89,9 @@ def run_trainer(
         folder that is gone afterwards.
     on_progress
         Told of (steps done, all steps).
+    notes
+        Markdown that whoever is reported to shall keep beside the curves: the table of
+        labeling functions.
     """
     from transformers import PrinterCallback, ProgressCallback, Trainer
 
@@ -101,7 +108,7 @@ def run_trainer(
             processing_class=network.tokenizer,
             data_collator=_Collator(network),
             compute_loss_func=loss_function(options.loss),
-            callbacks=_callbacks(options, watched, on_progress),
+            callbacks=_callbacks(options, watched, on_progress, notes),
             optimizers=(_optimizer(network.model, options), None),
         )
         trainer.remove_callback(ProgressCallback)
@@ -199,7 +206,9 @@ class _Collator:
         return {**padded, "labels": torch.tensor(np.stack(given))}
 
 
-def _callbacks(options: EncoderOptions, watched: bool, on_progress: Progress | None) -> list[Any]:
+def _callbacks(
+    options: EncoderOptions, watched: bool, on_progress: Progress | None, notes: str | None
+) -> list[Any]:
     from transformers import EarlyStoppingCallback, TrainerCallback
 
     class Told(TrainerCallback):
@@ -208,6 +217,10 @@ def _callbacks(options: EncoderOptions, watched: bool, on_progress: Progress | N
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
             if on_progress is not None:
                 on_progress(int(state.global_step), int(state.max_steps))
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            if notes is not None:
+                report_notes(notes, args)
 
     out: list[Any] = [Told()]
     if watched and options.patience is not None:

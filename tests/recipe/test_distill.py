@@ -151,3 +151,27 @@ def test_teacher_and_student_side_by_side(tmp_path):
     assert "Teacher and student" in page
     assert "share of rows answered" in page
     assert np.isfinite(json.loads(json.dumps(table))["rows"][0]["n"])
+
+
+def test_tensorboard_gets_the_curves_and_the_table_of_functions(tuned, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
+    recipe = YAML().load((tuned / "recipe.yaml").read_text())
+    distill = next(s for s in recipe["steps"] if s["step"] == "distill")
+    distill["training"].update(epochs=2, rounds=0, report_to="tensorboard")
+    with (tuned / "recipe.yaml").open("w") as handle:
+        YAML().dump(recipe, handle)
+    run(load_recipe(tuned), tmp_path / "run", until="distill")
+    files = sorted((tmp_path / "logs").rglob("events.*"))
+    assert files
+    texts, scalars = "", set()
+    for file in files:
+        events = EventAccumulator(str(file)).Reload()
+        scalars |= set(events.Tags()["scalars"])
+        for tag in events.Tags()["tensors"]:
+            if tag.startswith("labeling_functions"):
+                texts += events.Tensors(tag)[0].tensor_proto.string_val[0].decode()
+    assert "eval/loss" in scalars
+    assert "| billing |" in texts

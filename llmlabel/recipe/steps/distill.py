@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from llmlabel.analysis import summary
 from llmlabel.distill import EncoderOptions, Labels, Student, fit_better, fit_linear
 from llmlabel.errors import ConfigError
 from llmlabel.io import read_table, write_table
@@ -19,6 +21,7 @@ from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 from llmlabel.recipe.steps.embed import step_encoder, step_vectors
 from llmlabel.recipe.steps.known import known_rows
 from llmlabel.schema import ABSTAIN
+from llmlabel.votes import VoteMatrix
 
 __all__ = ["KIND", "predict", "train_on_gold", "training_labels"]
 
@@ -110,6 +113,8 @@ def _train(context: Context, labels: Labels) -> Student:
     beside = context.recipe.resolve(training["model"])
     if beside.is_dir():
         training["model"] = str(beside)
+    # Beside the run's steps: the Trainer's own place is among the checkpoints, which go.
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(context.run_folder / "tensorboard"))
     return fit_better(
         labels,
         context.recipe.task.names,
@@ -118,8 +123,19 @@ def _train(context: Context, labels: Labels) -> Student:
         encoder=_encoder(context),
         checkpoints=context.folder.path / CHECKPOINTS,
         on_progress=context.progress,
+        notes=_lf_table(context) if training["report_to"] != "none" else None,
         meta=_meta(context),
     )
+
+
+def _lf_table(context: Context) -> str:
+    """Return the table of labeling functions as Markdown, for trackers."""
+    votes = VoteMatrix.load(context.input("label") / "votes.train.npz")
+    rows = summary(votes).to_table().to_pylist()
+    head = list(rows[0])
+    cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows]
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _linear(context: Context, labels: Labels, how: Mapping[str, Any]) -> Student:
@@ -156,7 +172,7 @@ def _meta(context: Context) -> dict[str, Any]:
 
 
 def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
-    return [name for name in before if name in ("load", "embed", "aggregate")]
+    return [name for name in before if name in ("load", "embed", "label", "aggregate")]
 
 
 def _external(config: DistillStep, recipe: Recipe) -> Mapping[str, Any]:
