@@ -16,7 +16,7 @@ from llmlabel.distill.export import parity as module
 from llmlabel.embed import fit_tfidf_svd, load_encoder
 from llmlabel.errors import ConfigError, UnknownNameError
 
-from .test_encoder import CLASSES, make, options, tiny
+from .tiny_encoder import CLASSES, make, options, tiny
 
 ASKED = ["the parcel is late", "invoice charged twice, please", "wrong size", "", "ü 你好"]
 

@@ -14,7 +14,7 @@ from llmlabel.errors import ConfigError, DataError
 from llmlabel.labelmodel import SequenceModel
 from llmlabel.lf import Span, apply_spans, span_names, span_regex
 
-from .test_encoder import tiny
+from .tiny_encoder import tiny
 
 COURIERS = ["courier", "box", "card"]
 

@@ -16,7 +16,7 @@ from llmlabel.io.runs import CHECKPOINTS
 from llmlabel.recipe import load_recipe, run
 from llmlabel.report import Results, build
 
-from ..distill.test_encoder import CLASSES, WORDS, make, tiny
+from ..distill.tiny_encoder import CLASSES, WORDS, make, tiny
 
 
 def write(folder: Path, distill: dict[str, object]) -> Path:
