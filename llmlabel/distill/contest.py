@@ -15,15 +15,15 @@ from llmlabel.distill.encoder import EncoderStudent, fit_encoder
 from llmlabel.distill.encoder_options import EncoderOptions
 from llmlabel.distill.features import Matrix
 from llmlabel.distill.heldout import fit_temperature
+from llmlabel.distill.inputs import with_gold
 from llmlabel.distill.linear import LinearStudent, fit_linear
-from llmlabel.distill.softmax import deal_folds
 from llmlabel.distill.training import Progress
 from llmlabel.embed import HasEncode
 from llmlabel.schema import ABSTAIN
 
 __all__ = ["Labels", "fit_better", "held_rows"]
 
-_LEAST = 20  # held-out rows by which anything can be told
+_LEAST = 15  # held-out rows by which anything can be told
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +64,10 @@ def fit_better(
 ) -> LinearStudent | EncoderStudent:
     """Fine-tune an encoder, and return it, or the linear student where that one does better.
 
-    Both learn from the same rows and are compared on the others by their log-loss against
-    the labels there, each at the temperature that suits it best; the encoder also stops by
-    them. A fine-tuned student that has learned the labels' noise, or nothing, is thus found
+    Of the rows held out, the encoder stops by one half; on the other, which neither has
+    seen, both are compared by their log-loss against the labels, each at the temperature
+    that suits it best. The encoder has to win by a standard error of the difference: it is
+    the dearer one. A fine-tuned student that has learned the labels' noise, or nothing, is thus found
     without gold labels. Where the linear one wins, it is fitted anew on all rows.
 
     Parameters
@@ -85,7 +86,12 @@ def fit_better(
     checkpoints, on_progress, notes, meta
         As in `fit_encoder`.
     """
+    # A known row is judged by what is known of it, not by what the label model guessed.
+    targets, weights = with_gold(labels.targets, labels.weights, labels.gold)
+    labels = replace(labels, targets=targets, weights=weights)
     held = held_rows(labels, options)
+    # The encoder stops by one half of them; by the other, which it never sees, it is judged.
+    judged = held & (np.cumsum(held) % 2 == 0)
     common: dict[str, Any] = {"embeddings": labels.embeddings, "meta": meta}
 
     def cheap(without: npt.NDArray[np.bool_]) -> LinearStudent:
@@ -107,27 +113,31 @@ def fit_better(
         labels.targets,
         classes,
         options=options,
-        weights=labels.weights,
+        weights=np.where(judged, 0.0, labels.weights),
         gold=np.where(held, ABSTAIN, labels.gold),
         keep=linear.get("keep", 1.0),
         partner=partner,
-        held=held,
+        held=held & ~judged,
         checkpoints=checkpoints,
         on_progress=on_progress,
         notes=notes,
         **common,
     )
-    if held.sum() < _LEAST:
+    if judged.sum() < _LEAST:
         return replace(tuned, facts={**tuned.facts, "contest": None})
-    rows = np.flatnonzero(held)
+    rows = np.flatnonzero(judged)
     said = tuned.predict_proba([labels.texts[i] for i in rows.tolist()])
+    losses = [_losses(p, labels.targets[rows]) for p in (said, partner[rows])]
+    gain = losses[1] - losses[0]
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
     contest: dict[str, Any] = {
         "rows": int(rows.size),
         "criterion": "log-loss against the labels of held-out rows, at the best temperature",
-        "encoder": _loss(said, labels.targets[rows]),
-        "linear": _loss(partner[rows], labels.targets[rows]),
+        "encoder": round(float(losses[0].mean()), 6),
+        "linear": round(float(losses[1].mean()), 6),
+        "standard_error": round(error, 6),
     }
-    if contest["encoder"] <= contest["linear"]:
+    if gain.mean() > error:
         return replace(tuned, facts={**tuned.facts, "contest": {**contest, "taken": "encoder"}})
     chosen = cheap(np.zeros(len(held), np.bool_))
     return replace(chosen, facts={**chosen.facts, "contest": {**contest, "taken": "linear"}})
@@ -136,17 +146,21 @@ def fit_better(
 def held_rows(labels: Labels, options: EncoderOptions) -> npt.NDArray[np.bool_]:
     """Return which labeled rows decide: a share of each class, drawn with the seed."""
     held = np.zeros(len(labels.texts), np.bool_)
-    labeled = np.flatnonzero((labels.weights > 0) | (labels.gold != ABSTAIN))
-    parts = round(1 / options.hold_out) if options.hold_out else 0
-    if not parts or len(labeled) < _LEAST * parts:
+    labeled = np.flatnonzero(labels.weights > 0)
+    if len(labeled) * options.hold_out < 2 * _LEAST:
         return held
     rng = np.random.default_rng(options.seed)
-    folds = deal_folds(labels.targets[labeled].argmax(axis=1), rng, parts)
-    held[labeled[folds == 0]] = True
+    classes = labels.targets[labeled].argmax(axis=1)
+    order = labeled[np.lexsort((rng.random(len(labeled)), classes))]
+    # Evenly along the rows in the order of their classes, so that each gives its share.
+    reached = np.floor(np.arange(len(order) + 1) * options.hold_out)
+    held[order[np.diff(reached) > 0]] = True
     return held
 
 
-def _loss(probabilities: Matrix, targets: Matrix) -> float:
+def _losses(probabilities: Matrix, targets: Matrix) -> Matrix:
+    """Return the log-loss of each row, at the temperature that suits them best."""
     logits = np.log(np.maximum(probabilities, 1e-12))
-    logs = log_softmax(logits / fit_temperature(logits, targets), axis=1)
-    return round(float(-(targets * logs).sum(axis=1).mean()), 6)
+    logs = log_softmax(logits / fit_temperature(logits, targets, least=1), axis=1)
+    losses: Matrix = -(targets * logs).sum(axis=1)
+    return losses

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,15 +20,18 @@ from llmlabel.distill.folders import read_config, write_json
 from llmlabel.distill.inputs import check_targets, known_classes, with_gold
 from llmlabel.distill.network import Network, load_network, make_network
 from llmlabel.distill.refine import anchored, certainty, cut_statistic, share_kept
-from llmlabel.distill.training import Progress, TrainingRows, train_network
+from llmlabel.distill.training import Progress, TrainingRows, resumable, train_network
 from llmlabel.embed import check_texts
 from llmlabel.embed.model_folder import model_fingerprint, model_folder
 from llmlabel.errors import ConfigError
+from llmlabel.io import fingerprint
+from llmlabel.schema import ABSTAIN
 
 __all__ = ["KIND", "EncoderStudent", "fit_encoder"]
 
 KIND: Final = "encoder"
 _FORMAT: Final = 1
+_BALANCING: Final = 20  # steps
 
 Rows = npt.NDArray[np.intp]
 
@@ -248,10 +253,15 @@ def fit_encoder(
         network=network,
         options=options,
         base=model_fingerprint(model_folder(options.model)),
-        facts={"rows": int(used.size), **facts},
+        facts={"rows": int(used.size), **_gold_facts(known), **facts},
         meta=dict(meta or {}),
         seconds=time.perf_counter() - started,
     )
+
+
+def _gold_facts(known: Rows) -> dict[str, int]:
+    rows = int((known != ABSTAIN).sum())
+    return {"gold_rows": rows} if rows else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,20 +290,22 @@ class _Rounds:
             network = make_network(options, classes)
             folder = None if checkpoints is None else checkpoints / f"round-{done}"
             part = self._rows(rows, targets, weights)
-            said.append(
-                train_network(
-                    network,
-                    part,
-                    held,
-                    options,
-                    checkpoints=folder,
-                    on_progress=_part_of(on_progress, done, rounds + 1),
-                    notes=notes,
-                )
+            train = partial(
+                train_network,
+                network,
+                part,
+                held,
+                options,
+                checkpoints=folder,
+                on_progress=_part_of(on_progress, done, rounds + 1),
+                notes=notes,
             )
+            said.append(resumable(network, folder, _key(part, held, options), train))
             if done < rounds:
                 targets, weights = self._taught(network, used)
                 rows = np.arange(len(self.texts))
+                if options.balance:
+                    weights = balanced(targets, weights, rows)
         return network, {"rounds": rounds, "training": said}
 
     def _taught(self, network: Network, used: Rows) -> tuple[Matrix, Matrix]:
@@ -313,7 +325,7 @@ class _Rounds:
 
 
 def balanced(targets: Matrix, weights: Matrix, rows: Rows) -> Matrix:
-    """Return weights by which each class has the same share of the rows' probability.
+    """Return weights by which each class has nearly the same share of the rows' probability.
 
     Examples
     --------
@@ -321,10 +333,21 @@ def balanced(targets: Matrix, weights: Matrix, rows: Rows) -> Matrix:
     >>> balanced(targets, np.ones(3), np.arange(3)).tolist()
     [0.75, 0.75, 1.5]
     """
-    mass = (targets[rows] * weights[rows, None]).sum(axis=0)
-    each = np.where(mass > 0, mass.sum() / (np.maximum(mass, 1e-12) * (mass > 0).sum()), 0.0)
-    out: Matrix = weights * (targets @ each)
+    out = weights
+    for _ in range(_BALANCING):  # soft targets: what one class gains, others gain with it
+        mass = (targets[rows] * out[rows, None]).sum(axis=0)
+        each = np.where(mass > 0, mass.sum() / (np.maximum(mass, 1e-12) * (mass > 0).sum()), 0.0)
+        out = out * (targets @ each)
+        out = out * (weights[rows].sum() / out[rows].sum())
     return out
+
+
+def _key(part: TrainingRows, held: TrainingRows, options: EncoderOptions) -> str:
+    """Return what differs whenever a training would."""
+    arrays = (part.targets, part.weights, held.targets, held.weights)
+    digests = [hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for a in arrays]
+    base = model_fingerprint(model_folder(options.model))
+    return fingerprint(list(part.texts), list(held.texts), digests, asdict(options), base)
 
 
 def _part_of(on_progress: Progress | None, part: int, parts: int) -> Progress | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
@@ -11,6 +12,9 @@ from llmlabel.embed.model_folder import MINILM
 from llmlabel.errors import ConfigError
 
 __all__ = ["LORA", "EncoderOptions"]
+
+_STEPS: Final = 300
+_EPOCHS: Final = (4, 15)
 
 Pooling = Literal["mean", "model"]
 
@@ -33,7 +37,9 @@ class EncoderOptions:
         ``"mean"``: a head over the mean of the token vectors, as sentence encoders have it.
         ``"model"``: the architecture's own classification head, which transformers loads by
         itself.
-    epochs, batch_size, accumulate, learning_rate, weight_decay, warmup
+    epochs
+        Without one, as many as make some 300 steps, 4 to 15.
+    batch_size, accumulate, learning_rate, weight_decay, warmup
         As in ``TrainingArguments``: `accumulate` batches make a step, `warmup` is a share of
         all steps. Without a learning rate 1e-4, with LoRA 1e-3.
     max_length
@@ -56,7 +62,7 @@ class EncoderOptions:
     model: str = MINILM
     lora: Mapping[str, Any] | None = None
     pooling: Pooling = "mean"
-    epochs: int = 5
+    epochs: int | None = None
     batch_size: int = 16
     accumulate: int = 1
     learning_rate: float | None = None
@@ -77,7 +83,8 @@ class EncoderOptions:
         if self.pooling not in get_args(Pooling):
             raise ConfigError(f"pooling: expected mean or model, got {self.pooling!r}")
         for name in ("epochs", "batch_size", "accumulate", "max_length"):
-            if getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
         for name, low, high in (("warmup", 0, 1), ("hold_out", 0, 0.9)):
             if not low <= getattr(self, name) < high:
@@ -86,6 +93,13 @@ class EncoderOptions:
                 )
         if self.rounds < 0 or (self.learning_rate is not None and self.learning_rate <= 0):
             raise ConfigError("expected rounds of at least 0 and a positive learning_rate")
+
+    def epochs_for(self, rows: int) -> int:
+        """Return how many epochs so many rows are trained."""
+        if self.epochs is not None:
+            return self.epochs
+        step = self.batch_size * self.accumulate
+        return min(max(math.ceil(_STEPS * step / max(rows, 1)), _EPOCHS[0]), _EPOCHS[1])
 
     @property
     def rate(self) -> float:

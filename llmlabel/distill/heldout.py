@@ -76,12 +76,15 @@ def learn(
         return fitted
     certain = np.zeros(len(data.targets))
     certain[rows] = certainty(data.targets[rows])
+    importance = np.ones(len(certain))
+    importance[np.intersect1d(rows, data.gold)] = gold_weight
     return self_train(
         data.features,
         fitted,
         *how,
         targets=data.targets,
         certain=certain,
+        importance=importance,
         rounds=data.rounds,
         seed=data.seed,
     )
@@ -131,7 +134,7 @@ def choose_gold_weight(data: Labeled, choice: Choice) -> tuple[float, float | No
     return best, losses[best]
 
 
-def fit_temperature(logits: Matrix, targets: Matrix) -> float:
+def fit_temperature(logits: Matrix, targets: Matrix, *, least: int = LEAST_ROWS) -> float:
     r"""Return the T by which to divide logits so that held-out probabilities fit best.
 
     .. math:: \min_T \; -\sum_i \sum_c p_{ic} \log \mathrm{softmax}(z_i / T)_c
@@ -142,10 +145,12 @@ def fit_temperature(logits: Matrix, targets: Matrix) -> float:
         Of rows that the student has not learned from.
     targets : array, shape (n, k)
         Their probabilities, or one-hot gold labels.
+    least
+        Fewer rows give 1.
 
     Returns
     -------
-    Between .2 and 10; 1 with fewer than 30 rows.
+    Between .2 and 10.
 
     Notes
     -----
@@ -160,7 +165,7 @@ def fit_temperature(logits: Matrix, targets: Matrix) -> float:
     >>> round(fit_temperature(3 * z, p), 2)
     3.0
     """
-    if len(logits) < LEAST_ROWS:
+    if len(logits) < least:
         return 1.0
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(

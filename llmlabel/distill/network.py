@@ -125,7 +125,14 @@ def make_network(options: EncoderOptions, classes: Sequence[str]) -> Network:
         model.encoder = _with_lora(model.encoder, options)
     elif options.lora is not None:
         model = _with_lora(model, options)
-    return Network(model, tokenizer, options.max_length)
+    return Network(model, tokenizer, _length(model, tokenizer, options))
+
+
+def _length(model: Any, tokenizer: Any, options: EncoderOptions) -> int:
+    """Return the most tokens of a text: what is asked for, as far as there are positions."""
+    known = [options.max_length, getattr(model.config, "max_position_embeddings", None)]
+    most = getattr(tokenizer, "model_max_length", None)
+    return min(n for n in (*known, most) if n)
 
 
 def token_network(folder: Path, classes: Sequence[str], options: EncoderOptions) -> Network:
@@ -155,7 +162,7 @@ def token_network(folder: Path, classes: Sequence[str], options: EncoderOptions)
         raise ConfigError(
             f"{folder}: transformers cannot label tokens with it: {reason}"
         ) from error
-    return Network(model.eval(), tokenizer, options.max_length)
+    return Network(model.eval(), tokenizer, _length(model, tokenizer, options))
 
 
 def load_network(folder: Path, options: EncoderOptions, classes: Sequence[str]) -> Network:
@@ -175,7 +182,7 @@ def load_network(folder: Path, options: EncoderOptions, classes: Sequence[str]) 
         model, tokenizer = _plain(model_folder(options.model), classes, options)
         with quiet():
             model = PeftModel.from_pretrained(model, str(folder))
-    return Network(model.eval(), tokenizer, options.max_length)
+    return Network(model.eval(), tokenizer, _length(model, tokenizer, options))
 
 
 def _plain(folder: Path, classes: Sequence[str], options: EncoderOptions) -> tuple[Any, Any]:

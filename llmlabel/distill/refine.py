@@ -162,6 +162,7 @@ def self_train(
     *,
     targets: Matrix,
     certain: Matrix,
+    importance: Matrix,
     rounds: int,
     seed: int,
 ) -> Coefficients:
@@ -177,17 +178,20 @@ def self_train(
         As it learned.
     targets, certain
         The labels, and how certain each is: see `anchored`.
+    importance : array, shape (n,)
+        How often a row counts; those above 1 are in every sample.
     rounds
         How often.
     """
     if len(features) > _MOST:
-        rows = np.random.default_rng(seed).choice(len(features), _MOST, replace=False)
-        rows.sort()
-        features, targets, certain = features.take(rows), targets[rows], certain[rows]
+        rank = np.random.default_rng(seed).random(len(features)) - (importance > 1)
+        rows = np.sort(np.argsort(rank, kind="stable")[:_MOST])
+        features, targets = features.take(rows), targets[rows]
+        certain, importance = certain[rows], importance[rows]
     for _ in range(rounds):
         logits = features.dot(fitted.coef) + fitted.intercept
         mixed, weights = anchored(softmax(logits, axis=1), targets, certain)
         if not (weights > _LEAST_WEIGHT).any():
             return fitted
-        fitted = fit_softmax(features, mixed, weights, C, embedding_weight)
+        fitted = fit_softmax(features, mixed, weights * importance, C, embedding_weight)
     return fitted

@@ -172,14 +172,12 @@ def _losses(
     return [float(t) for t in total / weights.sum()]
 
 
-def deal_folds(
-    classes: npt.NDArray[np.intp], rng: np.random.Generator, folds: int = FOLDS
-) -> npt.NDArray[np.intp]:
-    """Deal the rows of each class out to folds in random order; returns each row's fold."""
+def deal_folds(classes: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Deal the rows of each class out to the folds in random order."""
     order = np.lexsort((rng.random(len(classes)), classes))
-    dealt = np.empty(len(classes), np.intp)
-    dealt[order] = np.arange(len(classes)) % folds
-    return dealt
+    folds = np.empty(len(classes), np.intp)
+    folds[order] = np.arange(len(classes)) % FOLDS
+    return folds
 
 
 def _solve(

@@ -213,8 +213,8 @@ def _encode(
     firsts = []
     for text, offsets in zip(texts, pieces, strict=True):
         begin, end = np.array(offsets, np.int64).reshape(-1, 2).T
-        begin = np.where(end > begin, begin, -1)  # special pieces stand nowhere
         tokens = np.array(tokenize(text), np.int64).reshape(-1, 2)
-        inside = (begin[None] >= tokens[:, :1]) & (begin[None] < tokens[:, 1:])
+        # Some tokenizers count the space before a word to its piece; special pieces are empty.
+        inside = (begin[None] < tokens[:, 1:]) & (end[None] > tokens[:, :1]) & (end > begin)[None]
         firsts.append(np.where(inside.any(axis=1), inside.argmax(axis=1), -1))
     return {name: encoded[name] for name in encoded}, firsts

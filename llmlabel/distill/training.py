@@ -9,17 +9,22 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from llmlabel.distill.encoder_options import EncoderOptions
+from llmlabel.distill.folders import write_json
 from llmlabel.distill.losses import IGNORED, loss_function, packed_labels
 from llmlabel.distill.network import WIDTH_STEP, Network, quiet
 from llmlabel.distill.tracking import report_notes
+from llmlabel.errors import ConfigError
+from llmlabel.io import atomic_write
 
-__all__ = ["Progress", "TrainingRows", "run_trainer", "train_network"]
+__all__ = ["Progress", "TrainingRows", "resumable", "run_trainer", "train_network"]
+
+_WATCHED: Final = 40  # held-out rows whose loss tells when to stop
 
 Array = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -99,10 +104,10 @@ def run_trainer(
         stack.enter_context(quiet())
         if checkpoints is None:
             checkpoints = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        watched = held is not None and options.patience is not None
+        watched = held is not None and len(held) >= _WATCHED and options.patience is not None
         trainer = Trainer(
             model=network.model,
-            args=_arguments(options, checkpoints, watched=watched),
+            args=_arguments(options, checkpoints, len(train), watched=watched),
             train_dataset=train,
             eval_dataset=held if watched else None,
             processing_class=network.tokenizer,
@@ -128,6 +133,42 @@ def run_trainer(
         }
 
 
+def resumable(
+    network: Network, folder: Path | None, key: str, train: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Train a network unless it was trained to the end before; return what was told then.
+
+    Parameters
+    ----------
+    folder
+        Of its checkpoints; those of another training (another `key`) are removed.
+    key
+        Differs whenever the training would.
+    train
+        Trains the network in place.
+    """
+    if folder is None:
+        return train()
+    import torch
+
+    mark, weights = folder / "training.json", folder / "finished.pt"
+    known = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
+    if known.get("key") != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        known = {"key": key}
+        write_json(mark, known)
+    if "told" in known:
+        network.model.load_state_dict(torch.load(weights, weights_only=True))
+        network.model.eval()
+        return {**known["told"], "resumed_at": "its end"}
+    told = train()
+    with atomic_write(weights) as part:
+        torch.save(network.model.state_dict(), part)
+    write_json(mark, {**known, "told": told})
+    return told
+
+
 def _optimizer(model: Any, options: EncoderOptions) -> Any:
     """Return AdamW with the head's own rate, or None: the Trainer makes its own."""
     if not hasattr(model, "groups"):
@@ -137,14 +178,14 @@ def _optimizer(model: Any, options: EncoderOptions) -> Any:
     return torch.optim.AdamW(model.groups(options.weight_decay), lr=options.rate)
 
 
-def _arguments(options: EncoderOptions, checkpoints: Path, *, watched: bool) -> Any:
+def _arguments(options: EncoderOptions, checkpoints: Path, rows: int, *, watched: bool) -> Any:
     import torch
     from transformers import TrainingArguments
 
     on_cpu = not torch.cuda.is_available()
     strategy: Literal["epoch", "no"] = "epoch" if watched else "no"
     given: dict[str, Any] = {
-        "num_train_epochs": options.epochs,
+        "num_train_epochs": options.epochs_for(rows),
         "per_device_train_batch_size": options.batch_size,
         "per_device_eval_batch_size": 4 * options.batch_size,
         "gradient_accumulation_steps": options.accumulate,
@@ -155,6 +196,7 @@ def _arguments(options: EncoderOptions, checkpoints: Path, *, watched: bool) -> 
         "eval_strategy": strategy,
         "save_strategy": "epoch",
         "save_total_limit": 2,
+        "restore_callback_states_from_checkpoint": True,
         "load_best_model_at_end": watched,
         "metric_for_best_model": "eval_loss",
         "greater_is_better": False,
@@ -169,7 +211,10 @@ def _arguments(options: EncoderOptions, checkpoints: Path, *, watched: bool) -> 
         "remove_unused_columns": False,
         "seed": options.seed,
     }
-    return TrainingArguments(output_dir=str(checkpoints), **{**given, **options.extra})
+    try:
+        return TrainingArguments(output_dir=str(checkpoints), **{**given, **options.extra})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"training: {error}") from error
 
 
 def _dataset(network: Network, rows: TrainingRows) -> Any:

@@ -76,6 +76,7 @@ class StepFolder:
     def forget(self) -> None:
         """Make the step one that has not run."""
         (self.path / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def finish(self, facts: Mapping[str, Any], seconds: float) -> None:
         """Rename the manifest into place; only now is the step done."""

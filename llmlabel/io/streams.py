@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ import pyarrow.parquet
 
 from llmlabel.errors import DataError, no_such_file
 from llmlabel.io.files import atomic_write
-from llmlabel.io.tables import plain_value, read_table, restore_text, write_table
+from llmlabel.io.tables import check_suffix, plain_value, read_table, restore_text, write_table
 
 __all__ = ["STDIN", "Chunk", "Sink", "count_rows", "open_sink", "read_chunks"]
 
@@ -47,7 +48,11 @@ def count_rows(path: str | Path) -> int | None:
     path = Path(path)
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return None
-    return int(pa.parquet.ParquetFile(path).metadata.num_rows)
+    try:
+        with pa.parquet.ParquetFile(path) as file:
+            return int(file.metadata.num_rows)
+    except (pa.ArrowException, OSError):
+        return None  # whoever reads it says what is wrong
 
 
 def read_chunks(path: str | Path, *, text_columns: Sequence[str] = ()) -> Iterator[Chunk]:
@@ -94,7 +99,7 @@ def _parquet(path: Path, as_text: tuple[str, ...]) -> Iterator[Chunk]:
                 table = restore_text(pa.Table.from_batches([batch]), as_text)
                 yield Chunk(table, first)
                 first += table.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot be read as Parquet: {error}", file=path) from error
 
 
@@ -117,11 +122,15 @@ def _json_lines(
 
 
 def _row(line: bytes, name: str, number: int) -> dict[str, Any]:
+    text = line.removeprefix(codecs.BOM_UTF8).rstrip()
     try:
-        row = orjson.loads(line.rstrip())
+        row = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        message = f"not JSON: {error.msg} at column {error.colno}"
-        raise DataError(message, file=name, line=number) from error
+        try:
+            row = json.loads(text)  # takes NaN and integers of any size
+        except ValueError:
+            message = f"not JSON: {error.msg} at column {error.colno}"
+            raise DataError(message, file=name, line=number) from error
     if not isinstance(row, dict):
         raise DataError(f"expected a JSON object, got {type(row).__name__}", file=name, line=number)
     return row
@@ -131,7 +140,7 @@ def _table(rows: list[dict[str, Any]], name: str, as_text: tuple[str, ...]) -> p
     columns = list(dict.fromkeys(key for row in rows for key in row))
     try:
         arrays = {c: pa.array([row.get(c) for row in rows]) for c in columns}
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowException, OverflowError) as error:
         raise DataError(f"a column has values of several kinds: {error}", file=name) from error
     return restore_text(pa.table(arrays), as_text)
 
@@ -148,6 +157,7 @@ def open_sink(path: str | Path | None, out: TextIO | None = None) -> AbstractCon
         return _parquet_sink(path)
     if path.suffix.lower() in _LINES_OF_JSON:
         return _lines_file(path)
+    check_suffix(path)
     return _whole(path)
 
 
@@ -181,10 +191,12 @@ class _Parquet:
 
     def write(self, table: pa.Table) -> None:
         if self.writer is None:
-            self.writer = pa.parquet.ParquetWriter(self.part, table.schema, compression="zstd")
+            self.writer = pa.parquet.ParquetWriter(
+                self.part, _settled(table.schema), compression="zstd"
+            )
         try:
             self.writer.write_table(table.cast(self.writer.schema))
-        except (pa.ArrowInvalid, ValueError) as error:
+        except (pa.ArrowException, ValueError) as error:
             raise DataError(
                 f"rows differ in their columns or kinds: {error}; JSONL takes any", file=self.target
             ) from error
@@ -192,6 +204,11 @@ class _Parquet:
     def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
+
+
+def _settled(schema: pa.Schema) -> pa.Schema:
+    """A column without any value so far is taken for text, which it mostly is."""
+    return pa.schema([f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in schema])
 
 
 @contextmanager
@@ -216,4 +233,10 @@ class _Tables:
 def _whole(path: Path) -> Iterator[Sink]:
     sink = _Tables([])
     yield sink
-    write_table(pa.concat_tables(sink.tables, promote_options="default"), path)
+    try:
+        table = pa.concat_tables(sink.tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(
+            f"rows differ in their columns or kinds: {error}; JSONL takes any", file=path
+        ) from error
+    write_table(table, path)

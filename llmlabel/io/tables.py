@@ -19,7 +19,7 @@ import pyarrow.parquet
 from llmlabel.errors import DataError, no_such_file
 from llmlabel.io.files import atomic_write
 
-__all__ = ["plain_value", "read_table", "restore_text", "write_table"]
+__all__ = ["check_suffix", "plain_value", "read_table", "restore_text", "write_table"]
 
 _COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2", ".lz4"})
 _SHARDS: Final = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".arrow", ".feather")
@@ -69,8 +69,29 @@ def write_table(table: pa.Table, path: str | Path) -> None:
         An unknown suffix, or nested columns in a CSV.
     """
     path = Path(path)
+    suffix = check_suffix(path)
+    with atomic_write(path) as part:
+        try:
+            _writers()[suffix](table, part)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"cannot write {suffix}: {error}", file=path) from error
+
+
+def check_suffix(path: Path) -> str:
+    """Return a file's suffix, or raise where nothing can be written under it."""
     suffix = path.suffix.lower()
-    writers: dict[str, Callable[[pa.Table, Path], None]] = {
+    known = _writers()
+    if suffix not in known:
+        raise DataError(
+            f"cannot write {suffix or 'a file without a suffix'}; expected one of "
+            + ", ".join(known),
+            file=path,
+        )
+    return suffix
+
+
+def _writers() -> dict[str, Callable[[pa.Table, Path], None]]:
+    return {
         ".parquet": lambda t, p: pa.parquet.write_table(t, p, compression="zstd"),
         ".csv": lambda t, p: pa.csv.write_csv(t, p),
         ".tsv": lambda t, p: pa.csv.write_csv(t, p, pa.csv.WriteOptions(delimiter="\t")),
@@ -79,17 +100,6 @@ def write_table(table: pa.Table, path: str | Path) -> None:
         ".arrow": lambda t, p: pa.feather.write_feather(t, str(p)),
         ".feather": lambda t, p: pa.feather.write_feather(t, str(p)),
     }
-    if suffix not in writers:
-        raise DataError(
-            f"cannot write {suffix or 'a file without a suffix'}; expected one of "
-            + ", ".join(writers),
-            file=path,
-        )
-    with atomic_write(path) as part:
-        try:
-            writers[suffix](table, part)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"cannot write {suffix}: {error}", file=path) from error
 
 
 def _write_jsonl(table: pa.Table, path: Path) -> None:

@@ -34,7 +34,7 @@ from llmlabel.llm.calibration import content_free_requests
 from llmlabel.llm.costs import plan_cost
 from llmlabel.llm.packing import Ask, complete_packed, pack
 from llmlabel.llm.prices import PriceTable, load_prices
-from llmlabel.recipe.config import AskStep, BudgetConfig, LocalConfig, OpenAIConfig, RecordedConfig
+from llmlabel.recipe.config import AskStep, LocalConfig, OpenAIConfig, RecordedConfig
 from llmlabel.recipe.few_shot import choose_examples
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.surety import confidence_field, values_of
@@ -48,6 +48,7 @@ __all__ = [
     "make_client",
     "make_requests",
     "price_table",
+    "step_budget",
     "step_prompt",
     "to_send",
 ]
@@ -170,6 +171,7 @@ def ask_rows(
     *,
     state_dir: Path,
     on_progress: Progress,
+    budget: Budget | None = None,
 ) -> tuple[list[Response | Failure], str]:
     """Ask, live or through the Batch API, within the budget.
 
@@ -181,6 +183,8 @@ def ask_rows(
         Where the state of batches under way is kept.
     on_progress
         Told how many rows are done, of how many.
+    budget
+        What may be spent, where several calls share it; by default the step's, anew.
 
     Returns
     -------
@@ -195,9 +199,10 @@ def ask_rows(
         No row can succeed: a bad key, an unknown model, no recorded answer.
     """
     client, limit = make_client(config, recipe)
+    budget = budget or step_budget(config)
     with answers_cache() as cache:
         if config.mode == "batch" and isinstance(client, OpenAIClient):
-            _check_batch_budget(config, recipe, asked, client, cache)
+            _check_batch_budget(config, recipe, asked, client, cache, budget)
             ask: Ask = partial(
                 complete_batch,
                 client=client,
@@ -209,7 +214,7 @@ def ask_rows(
         else:
             ask = partial(
                 complete_all,
-                client=_within_budget(client, config, recipe),
+                client=client if budget is None else Budgeted(client, budget, price_table(recipe)),
                 cache=cache,
                 max_in_flight=limit,
                 on_result=_counter(on_progress, len(to_send(config, asked, recipe.config.seed))),
@@ -221,27 +226,27 @@ def ask_rows(
 
 
 def _check_batch_budget(
-    config: AskStep, recipe: Recipe, asked: Sequence[Request], client: Client, cache: Cache
+    config: AskStep,
+    recipe: Recipe,
+    asked: Sequence[Request],
+    client: Client,
+    cache: Cache,
+    budget: Budget | None,
 ) -> None:
     """A batch is sent whole, so the most that it can cost has to fit before it is."""
-    if config.budget is None:
+    if budget is None or config.budget is None:
         return
     prices = price_table(recipe)
     sent = to_send(config, asked, recipe.config.seed)
     cost = plan_cost(sent, client.provider, prices, cache=cache, batch=True)
     if cost.usd is None and config.budget.max_cost is not None:
         raise ConfigError(f"budget: max_cost: {prices.unpriced(cost.model)}")
-    _budget(config.budget).reserve(plan_bound(cost))
+    budget.reserve(plan_bound(cost))
 
 
-def _budget(spec: BudgetConfig) -> Budget:
-    return Budget(**spec.model_dump())
-
-
-def _within_budget(client: Client, config: AskStep, recipe: Recipe) -> Client:
-    if config.budget is None:
-        return client
-    return Budgeted(client, _budget(config.budget), price_table(recipe))
+def step_budget(config: AskStep) -> Budget | None:
+    """Return what the step may spend, nothing of it spent; None without a limit."""
+    return None if config.budget is None else Budget(**config.budget.model_dump())
 
 
 def _endpoint(spec: OpenAIConfig, recipe: Recipe) -> dict[str, Any]:

@@ -187,7 +187,7 @@ class TrainingConfig(Strict):
         None, description="arguments of peft.LoraConfig; {} for ours; without it all weights"
     )
     pooling: Literal["mean", "model"] = "mean"
-    epochs: int = Field(5, ge=1)
+    epochs: int | None = Field(None, ge=1, description="by default some 300 steps, 4 to 15")
     batch_size: int = Field(16, ge=1)
     accumulate: int = Field(1, ge=1)
     learning_rate: float | None = Field(None, gt=0)
@@ -201,7 +201,7 @@ class TrainingConfig(Strict):
         0.15, ge=0, lt=0.9, description="rows by which it is stopped and compared with linear"
     )
     patience: int | None = Field(2, ge=1)
-    report_to: str = Field("none", description="mlflow, wandb or tensorboard")
+    report_to: Literal["none", "mlflow", "wandb", "tensorboard"] = "none"
     extra: dict[str, Any] = Field({}, description="more TrainingArguments")
 
 

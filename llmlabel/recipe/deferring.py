@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from llmlabel.errors import ConfigError
 from llmlabel.io import cache_dir
 from llmlabel.lf import requests
 from llmlabel.llm import Failure, InvalidAnswer
-from llmlabel.recipe.asking import ask_model, ask_rows, step_prompt
+from llmlabel.llm.budget import Budget
+from llmlabel.recipe.asking import ask_model, ask_rows, step_budget, step_prompt
 from llmlabel.recipe.config import AskStep, EvaluateStep, LabelStep
 from llmlabel.recipe.explain import recipe_of
 from llmlabel.recipe.lf_specs import AnswerSpec
@@ -37,18 +38,24 @@ class Teacher:
         The step.
     lf
         The LF that reads the class from its answers.
+    columns
+        The rows' text columns.
+    budget
+        The step's budget, for all rows together.
     """
 
     recipe: Recipe
     ask: AskStep
     lf: AnswerSpec
+    columns: tuple[str, ...]
+    budget: Budget | None
 
     def classes(self, rows: pa.Table) -> npt.NDArray[np.intp]:
         """Ask about rows; return their classes, shape (n,), -1 where no valid answer came.
 
         Every answer is in the user's cache before it is used: a killed run pays once.
         """
-        task, config = self.recipe.task, self.ask
+        task, config = replace(self.recipe.task, text=self.columns), self.ask
         template = step_prompt(config, self.recipe)
         batch = {name: rows[name].to_pylist() for name in rows.column_names}
         asked = requests(
@@ -60,6 +67,7 @@ class Teacher:
             asked,
             state_dir=cache_dir() / "batches",
             on_progress=lambda *_: None,
+            budget=self.budget,
         )
         schema = template.schema(task)
         votes = self.lf.votes if isinstance(self.lf.votes, dict) else None
@@ -75,8 +83,8 @@ class Teacher:
         return out
 
 
-def teacher_of(run: Path) -> Teacher:
-    """Return the LLM of a run.
+def teacher_of(run: Path, columns: tuple[str, ...]) -> Teacher:
+    """Return the LLM of a run, for rows with these text columns.
 
     Raises
     ------
@@ -96,7 +104,7 @@ def teacher_of(run: Path) -> Teacher:
         raise ConfigError(f"{recipe.file}: no LF reads the class from an LLM's answer")
     # The one that names most classes says what the row is; others ask about parts of it.
     lf = max(answers, key=lambda a: len(recipe.task.names) if a.votes is None else len(a.votes))
-    ask = next(s for s in steps if isinstance(s, AskStep) and Path(s.prompt).stem == lf.prompt)
+    ask = next(s for s in steps if isinstance(s, AskStep) and s.prompt_name == lf.prompt)
     if ask.confidence is not None or ask.rows_per_request > 1 or ask.examples is not None:
         ask = ask.model_copy(update={"confidence": None, "rows_per_request": 1, "examples": None})
-    return Teacher(recipe, ask, lf)
+    return Teacher(recipe, ask, lf, columns, step_budget(ask))

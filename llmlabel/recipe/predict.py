@@ -151,11 +151,12 @@ def load_predictor(
     student = load_student(folder)
     student, used = _on(student, folder, backend)
     task = Task(**student.meta["task"]) if "task" in student.meta else None
+    columns = tuple(text) if text else (task.text if task else ("text",))
     return Predictor(
         student=student,
-        columns=tuple(text) if text else (task.text if task else ("text",)),
+        columns=columns,
         threshold=threshold,
-        teacher=teacher_of(Path(model)) if defer_to == "llm" else None,
+        teacher=teacher_of(Path(model), columns) if defer_to == "llm" else None,
         backend=used,
     )
 
@@ -216,7 +217,10 @@ def _with(table: pa.Table, added: dict[str, pa.Array]) -> pa.Table:
     for name, column in added.items():
         # What the file called `label` itself is kept, under a name that cannot be mistaken.
         if name in table.column_names:
-            table = table.rename_columns({name: f"given.{name}"})
+            given = f"given.{name}"
+            while given in table.column_names:
+                given = f"given.{given}"
+            table = table.rename_columns({name: given})
         table = table.append_column(name, column)
     return table
 

@@ -117,8 +117,7 @@ def _training(results: Results) -> list[str]:
     out = [
         "## Data and labels",
         "",
-        f"Rows: {said}. No gold label was used unless the student's facts below name gold rows. "
-        f"The votes of {len(lfs)} labeling functions were denoised by the label model `{model}`.",
+        f"Rows: {said}. {_gold_used(results)} The votes of {len(lfs)} labeling functions were denoised by the label model `{model}`.",
         "",
         *_table(["labeling function", "kind", "coverage", "learned accuracy"], lfs),
     ]
@@ -129,6 +128,20 @@ def _training(results: Results) -> list[str]:
             [[c["name"], c["asked"], c["paid"], c["usd"] or "-"] for c in costs],
         )
     return out
+
+
+def _gold_used(results: Results) -> str:
+    """Say where labels that people gave went in."""
+    used = []
+    for step, what in (("aggregate", "the label model"), ("distill", "the student")):
+        rows = results.facts(step).get("gold_rows")
+        if rows:
+            used.append(f"{what} ({rows} rows)")
+    calibrated = [s for s in results.steps if results.facts(s).get("calibration_rows")]
+    used += [f"the confidences of {s.removeprefix('ask-')}" for s in calibrated]
+    if not used:
+        return "No gold label went in but for measuring (and whatever examples a prompt shows)."
+    return f"Gold labels went into {', '.join(used)}."
 
 
 def _facts(described: Mapping[str, Any]) -> list[str]:
@@ -148,8 +161,9 @@ def _limits(described: Mapping[str, Any], results: Results | None) -> list[str]:
     found = results.selective() if results is not None else None
     if found is not None:
         usable = [r for r in found["targets"] if r["threshold"] <= 1]
+        right = "Right" if found["of"] == "gold" else "In agreement with the label model"
         out += [
-            f"- Right at least {percent(r['target'])} of the time (95 % confidence, on "
+            f"- {right} at least {percent(r['target'])} of the time (95 % confidence, on "
             f"{len(found['right'])} held-back rows, by the {found['of']}) where its confidence is "
             f"at least {r['threshold']:.3f}."
             for r in usable

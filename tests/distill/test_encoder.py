@@ -89,14 +89,14 @@ def test_held_out_rows_stop_the_training(model):
     texts, _ = make(120, 5)
     rng = np.random.default_rng(0)
     noise = np.eye(3)[rng.integers(0, 3, 120)]  # nothing to learn: the loss only rises
-    held = np.arange(120) < 40
+    held = np.arange(120) < 48
     student = fit_encoder(
         texts, noise, CLASSES, options=options(model, patience=1, epochs=30), held=held
     )
     told = student.facts["training"][0]
     assert told["epochs"] < 30
     assert len(told["held_out_losses"]) == round(told["epochs"])
-    assert student.facts["rows"] == 80
+    assert student.facts["rows"] == 72
 
 
 def test_several_classes_a_row(model):
@@ -249,3 +249,29 @@ def test_bfloat16_is_taken_where_it_answers_alike(model, monkeypatch):
     assert module.fastest(student.network, texts) is student.network
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert module.fastest(student.network, texts) is student.network
+
+
+def test_balance_holds_for_soft_targets():
+    targets = np.random.default_rng(0).dirichlet([8.0, 1.0], 200)
+    weights = balanced(targets, np.ones(200), np.arange(200))
+    mass = (targets * weights[:, None]).sum(0)
+    assert targets[:, 0].mean() > 0.85
+    assert mass[0] / mass.sum() < 0.6
+
+
+def test_checkpoints_of_other_labels_are_no_start(model, tmp_path):
+    texts, gold = make(60, 12)
+    common = {"options": options(model, epochs=4), "checkpoints": tmp_path / "c"}
+    first = fit_encoder(texts, np.eye(3)[gold], CLASSES, **common)
+    again = fit_encoder(texts, np.eye(3)[gold], CLASSES, **common)
+    assert again.facts["training"][0]["resumed_at"] == "its end"
+    np.testing.assert_array_equal(first.network.logits(texts), again.network.logits(texts))
+    other = fit_encoder(texts, np.eye(3)[(gold + 1) % 3], CLASSES, **common)
+    assert "resumed_at" not in other.facts["training"][0]
+    assert (other.predict_proba(texts).argmax(1) == (gold + 1) % 3).mean() > 0.8
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(100, 15), (600, 8), (5000, 4)])
+def test_few_rows_are_trained_more_often(rows, epochs):
+    assert EncoderOptions().epochs_for(rows) == epochs
+    assert EncoderOptions(epochs=3).epochs_for(rows) == 3

@@ -76,3 +76,20 @@ def test_what_does_not_fit_is_named(model, tmp_path):
     (tmp_path / "config.json").write_text('{"kind": "linear"}')
     with pytest.raises(DataError, match="expected a student of kind 'tokens'"):
         TokenStudent.load(tmp_path)
+
+
+def test_pieces_that_carry_the_space_before_a_word_belong_to_it():
+    from types import SimpleNamespace
+
+    from llmlabel.distill.tokens import _encode
+
+    def tokenizer(texts, **_):
+        # As byte-level tokenizers give them: special pieces empty, spaces counted to the word.
+        return {
+            "input_ids": [[0, 5, 6, 7, 1]],
+            "offset_mapping": [[(0, 0), (0, 5), (5, 9), (9, 13), (0, 0)]],
+        }
+
+    network = SimpleNamespace(tokenizer=tokenizer, max_length=32)
+    _, (first,) = _encode(network, ["Alice met Bob"])
+    assert first.tolist() == [1, 2, 3]

@@ -91,3 +91,33 @@ def test_values_of_several_kinds_are_an_error(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n{"a": "x"}\n')
     with pytest.raises(DataError, match="several kinds"):
         list(read_chunks(tmp_path / "rows.jsonl"))
+
+
+def test_kinds_may_widen_between_chunks(tmp_path):
+    file = tmp_path / "rows.csv"
+    with open_sink(file) as sink:
+        sink.write(pa.table({"a": [1, 2]}))
+        sink.write(pa.table({"a": [0.5]}))
+    assert read_table(file)["a"].to_pylist() == [1.0, 2.0, 0.5]
+    file = tmp_path / "rows.parquet"
+    with open_sink(file) as sink:
+        sink.write(pa.table({"a": pa.nulls(2)}))
+        sink.write(pa.table({"a": ["x"]}))
+    assert read_table(file)["a"].to_pylist() == [None, None, "x"]
+
+
+def test_a_suffix_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    with pytest.raises(DataError, match="cannot write .txt"):
+        open_sink(tmp_path / "rows.txt")
+
+
+def test_what_json_leaves_open_is_read_as_it_was(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"a": NaN}\n{"a": 1.5}\n')
+    (chunk,) = read_chunks(file)
+    assert chunk.table["a"].to_pylist()[1] == 1.5
+    file.write_text('{"a": -1}\n{"a": 18446744073709551615}\n')
+    with pytest.raises(DataError, match="several kinds"):
+        list(read_chunks(file))
+    (tmp_path / "broken.parquet").write_bytes(b"")
+    assert count_rows(tmp_path / "broken.parquet") is None

@@ -106,8 +106,9 @@ def test_a_fine_tuned_student_is_compared_with_the_linear_one(tuned, tmp_path):
     run(load_recipe(tuned), tmp_path / "run")
     results = Results.read(tmp_path / "run")
     contest = results.facts("distill")["contest"]
-    assert contest["rows"] >= 20
-    better = min(("encoder", "linear"), key=contest.__getitem__)
+    assert contest["rows"] >= 15
+    won = contest["linear"] - contest["encoder"] > contest["standard_error"]
+    better = "encoder" if won else "linear"
     assert contest["taken"] == better
     assert results.student is not None
     student = load_student(results.student)
@@ -120,7 +121,7 @@ def test_a_fine_tuned_student_is_compared_with_the_linear_one(tuned, tmp_path):
 def test_a_student_that_learned_nothing_loses_to_the_linear_one(tuned, tmp_path):
     recipe = YAML().load((tuned / "recipe.yaml").read_text())
     distill = next(s for s in recipe["steps"] if s["step"] == "distill")
-    distill["training"].update(epochs=1, learning_rate=1e-7, rounds=0)
+    distill["training"].update(epochs=1, learning_rate=1e-7, rounds=0, pooling="model")
     with (tuned / "recipe.yaml").open("w") as handle:
         YAML().dump(recipe, handle)
     run(load_recipe(tuned), tmp_path / "run")
@@ -157,14 +158,14 @@ def test_tensorboard_gets_the_curves_and_the_table_of_functions(tuned, tmp_path,
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     recipe = YAML().load((tuned / "recipe.yaml").read_text())
     distill = next(s for s in recipe["steps"] if s["step"] == "distill")
     distill["training"].update(epochs=2, rounds=0, report_to="tensorboard")
     with (tuned / "recipe.yaml").open("w") as handle:
         YAML().dump(recipe, handle)
     run(load_recipe(tuned), tmp_path / "run", until="distill")
-    files = sorted((tmp_path / "logs").rglob("events.*"))
+    files = sorted((tmp_path / "run" / "tensorboard").rglob("events.*"))
     assert files
     texts, scalars = "", set()
     for file in files:
@@ -173,5 +174,5 @@ def test_tensorboard_gets_the_curves_and_the_table_of_functions(tuned, tmp_path,
         for tag in events.Tags()["tensors"]:
             if tag.startswith("labeling_functions"):
                 texts += events.Tensors(tag)[0].tensor_proto.string_val[0].decode()
-    assert "eval/loss" in scalars
+    assert "train/loss" in scalars
     assert "| billing |" in texts

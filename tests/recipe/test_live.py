@@ -345,5 +345,13 @@ def test_rows_of_which_the_student_is_not_sure_go_to_the_llm(live, server, tmp_p
     left = [row for row in found if row["answered_by"] is None]
     assert all(row["label"] is None for row in left)  # the server said UNSURE
     assert server.stats()["calls"] == before + 9
+    # Another text column is what the LLM is shown, too.
+    other = given.replace('"text"', '"body"').replace("a new", "another new")
+    command[-1] = "body"
+    done = subprocess.run(command, input=other, capture_output=True, text=True, check=True)
+    bodies = [json.loads(line) for line in done.stdout.splitlines()]
+    assert server.stats()["calls"] == before + 18  # nine different prompts, none of them empty
+    assert len(bodies) == 9
+    command[-1] = "text"
     assert predict() == found  # from the cache: nothing is paid twice
-    assert server.stats()["calls"] == before + 9
+    assert server.stats()["calls"] == before + 18

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -56,7 +57,11 @@ def export_student(
         raise UnknownNameError("format", form, FORMATS)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: exists and is not empty; name a new folder")
-    return FORMATS[form](student, folder, texts)
+    try:
+        return FORMATS[form](student, folder, texts)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # half an export is none
+        raise
 
 
 def default_format(student: Student) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from llmlabel.distill import Student, fit_temperature, load_student
+from llmlabel.distill import EncoderStudent, Student, fit_temperature, load_student
+from llmlabel.embed.model_folder import model_folder
 from llmlabel.evaluate import ece, mcnemar
 from llmlabel.llm import table_texts
 from llmlabel.report import Results
@@ -104,6 +105,8 @@ def _seconds(student: Student, texts: Sequence[str]) -> float:
 def _size(folder: Path, student: Student) -> int:
     files = [p for p in folder.rglob("*") if p.is_file()]
     outside = getattr(getattr(student, "encoder", None), "folder", None)
+    if isinstance(student, EncoderStudent) and student.options.lora is not None:
+        outside = model_folder(student.options.model)
     if outside is not None:
         files += [
             p for p in Path(outside).rglob("*") if p.suffix in (".safetensors", ".bin", ".json")
@@ -141,13 +144,14 @@ def _agreement(results: Results, said: Probabilities) -> dict[str, Any]:
 
 
 def _classes(results: Results) -> npt.NDArray[np.intp]:
-    best: npt.NDArray[np.intp] = results.labels("test").probabilities.argmax(axis=1)
-    return best
+    labels = results.labels("test")
+    return np.where(labels.covered, labels.probabilities.argmax(axis=1), ABSTAIN)
 
 
 def _llm(results: Results, name: str | None) -> npt.NDArray[np.intp] | None:
     """The LLM's classes, where it was asked about all test rows."""
-    if name is None or not results.asked("test").all():
+    prompt = next((lf.get("prompt") for lf in results.lf_kinds() if lf["name"] == name), None)
+    if name is None or prompt is None or not results.asked("test", prompt).all():
         return None
     return np.asarray(results.votes("test")[name], np.intp)
 

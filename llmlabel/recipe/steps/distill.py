@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from llmlabel.analysis import summary
 from llmlabel.distill import EncoderOptions, Labels, Student, fit_better, fit_linear
 from llmlabel.errors import ConfigError
-from llmlabel.io import read_table, write_table
+from llmlabel.io import fingerprint_path, read_table, write_table
 from llmlabel.io.runs import CHECKPOINTS
 from llmlabel.labelmodel import LabelSet
 from llmlabel.recipe.config import DistillStep
@@ -114,18 +115,31 @@ def _train(context: Context, labels: Labels) -> Student:
     if beside.is_dir():
         training["model"] = str(beside)
     # Beside the run's steps: the Trainer's own place is among the checkpoints, which go.
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(context.run_folder / "tensorboard"))
-    return fit_better(
-        labels,
-        context.recipe.task.names,
-        EncoderOptions(**training, seed=seed),
-        linear={**how, "seed": seed},
-        encoder=_encoder(context),
-        checkpoints=context.folder.path / CHECKPOINTS,
-        on_progress=context.progress,
-        notes=_lf_table(context) if training["report_to"] != "none" else None,
-        meta=_meta(context),
-    )
+    with _variable("TENSORBOARD_LOGGING_DIR", str(context.run_folder / "tensorboard")):
+        return fit_better(
+            labels,
+            context.recipe.task.names,
+            EncoderOptions(**training, seed=seed),
+            linear={**how, "seed": seed},
+            encoder=_encoder(context),
+            checkpoints=context.folder.path / CHECKPOINTS,
+            on_progress=context.progress,
+            notes=_lf_table(context) if training["report_to"] != "none" else None,
+            meta=_meta(context),
+        )
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while, where it is not set."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _lf_table(context: Context) -> str:
@@ -176,7 +190,11 @@ def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
 
 
 def _external(config: DistillStep, recipe: Recipe) -> Mapping[str, Any]:
-    return {} if config.gold is None else file_prints(recipe, config.gold)
+    prints = {} if config.gold is None else file_prints(recipe, config.gold)
+    model = recipe.resolve(config.training.model)
+    if config.student == "encoder" and model.is_dir():
+        prints["model"] = fingerprint_path(model)
+    return prints
 
 
 KIND = StepKind(version=4, run=_run, uses=_uses, external=_external)
