@@ -52,7 +52,7 @@ def test_failures_of_a_worker_are_kept_with_their_reason():
 
 
 def test_every_project_says_how_it_is_installed():
-    assert set(PACKAGES) == {"snorkel", "flyingsquid", "crowdkit", "curator"}
+    assert set(PACKAGES) == {"snorkel", "flyingsquid", "crowdkit", "curator", "setfit"}
     with pytest.raises(KeyError):
         run_worker("nobody:x", {})
 
