@@ -182,7 +182,9 @@ def export(
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
     form: Annotated[
         Literal["sklearn", "transformers", "onnx"] | None,
-        typer.Option("--format", "-f", help="What to write; by default what is nearest to the student."),
+        typer.Option(
+            "--format", "-f", help="What to write; by default what is nearest to the student."
+        ),
     ] = None,
     push_to_hub: Annotated[
         str | None, typer.Option(help="Upload it, too: a repository's name, as in me/tickets.")
