@@ -63,32 +63,30 @@ class RunDisplay(Observer):
         )
 
 
-@contextmanager
-def run_display() -> Iterator[RunDisplay]:
-    """Show progress bars while a run works."""
+def _progress() -> Progress:
     columns = (
         TextColumn("  {task.description:<22}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    return Progress(*columns, console=console, transient=True)
+
+
+@contextmanager
+def run_display() -> Iterator[RunDisplay]:
+    """Show progress bars while a run works."""
+    with _progress() as progress:
         yield RunDisplay(progress)
 
 
 @contextmanager
 def counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a bar, or a count where the total is not known; nothing without a terminal."""
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     if not console.is_terminal:
         yield lambda _: None
         return
-    with Progress(*columns, console=console, transient=True) as progress:
+    with _progress() as progress:
         bar = progress.add_task(what, total=total)
         yield lambda done: progress.update(bar, completed=done)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llmlabel.distill.causal_data import OnTooLong, encode_rows
-from llmlabel.distill.causal_extra import need_packages
 from llmlabel.distill.causal_rows import Row, Turns
 from llmlabel.distill.causal_run import Run, Settings, Teacher
 from llmlabel.distill.causal_student import CausalStudent, base_name
+from llmlabel.distill.extra import need_packages
 from llmlabel.distill.teacher_logits import TeacherLogits, store_teacher_logits
 from llmlabel.errors import ConfigError, DataError
 

@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from llmlabel.distill.causal_data import Examples, Ints, pack
-from llmlabel.distill.causal_extra import read_object
 from llmlabel.distill.causal_student import FILE, CausalStudent, base_name
-from llmlabel.distill.folders import write_json
+from llmlabel.distill.folders import read_object, write_json
 from llmlabel.distill.teacher_logits import STORED, TeacherLogits
 from llmlabel.errors import ConfigError
 from llmlabel.io import fingerprint

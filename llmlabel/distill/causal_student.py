@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from llmlabel.distill.causal_data import Encoder
-from llmlabel.distill.causal_extra import as_peft_does, need_packages, read_object
 from llmlabel.distill.causal_rows import Row, chat_text, check_messages
-from llmlabel.distill.folders import write_json
+from llmlabel.distill.extra import as_peft_does, need_packages
+from llmlabel.distill.folders import read_object, write_json
 from llmlabel.errors import ConfigError, DataError
 
 __all__ = ["FILE", "KIND", "CausalStudent", "base_name"]

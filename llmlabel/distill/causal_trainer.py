@@ -14,7 +14,6 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from llmlabel.distill.causal_data import IGNORED, Examples, Ints, collate
-from llmlabel.distill.causal_extra import as_peft_does
 from llmlabel.distill.causal_torch import (
     base_of,
     kl_full,
@@ -23,6 +22,7 @@ from llmlabel.distill.causal_torch import (
     to_inputs,
     vocabulary,
 )
+from llmlabel.distill.extra import as_peft_does
 from llmlabel.distill.teacher_logits import TeacherLogits
 from llmlabel.errors import ConfigError
 

@@ -123,24 +123,31 @@ def fit_better(
         notes=notes,
         **common,
     )
-    if judged.sum() < _LEAST:
-        return replace(tuned, facts={**tuned.facts, "contest": None})
-    rows = np.flatnonzero(judged)
+    contest = _contest(tuned, partner, labels, np.flatnonzero(judged))
+    if contest is None or contest["taken"] == "encoder":
+        return replace(tuned, facts={**tuned.facts, "contest": contest})
+    chosen = cheap(np.zeros(len(held), np.bool_))
+    return replace(chosen, facts={**chosen.facts, "contest": contest})
+
+
+def _contest(
+    tuned: EncoderStudent, partner: Matrix, labels: Labels, rows: npt.NDArray[np.intp]
+) -> dict[str, Any] | None:
+    """Compare the two on rows that neither saw; None where they are too few to tell."""
+    if rows.size < _LEAST:
+        return None
     said = tuned.predict_proba([labels.texts[i] for i in rows.tolist()])
     losses = [_losses(p, labels.targets[rows]) for p in (said, partner[rows])]
     gain = losses[1] - losses[0]
     error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
-    contest: dict[str, Any] = {
+    return {
         "rows": int(rows.size),
         "criterion": "log-loss against the labels of held-out rows, at the best temperature",
         "encoder": round(float(losses[0].mean()), 6),
         "linear": round(float(losses[1].mean()), 6),
         "standard_error": round(error, 6),
+        "taken": "encoder" if gain.mean() > error else "linear",
     }
-    if gain.mean() > error:
-        return replace(tuned, facts={**tuned.facts, "contest": {**contest, "taken": "encoder"}})
-    chosen = cheap(np.zeros(len(held), np.bool_))
-    return replace(chosen, facts={**chosen.facts, "contest": {**contest, "taken": "linear"}})
 
 
 def held_rows(labels: Labels, options: EncoderOptions) -> npt.NDArray[np.bool_]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.special import expit, softmax
 
 from llmlabel.distill.encoder_options import EncoderOptions
+from llmlabel.distill.extra import need_packages
 from llmlabel.distill.features import Matrix
 from llmlabel.distill.folders import read_config, write_json
 from llmlabel.distill.inputs import check_targets, known_classes, with_gold
@@ -221,9 +222,18 @@ def fit_encoder(
         No rows; targets or weights of the wrong shape or not finite.
     ConfigError
         A model that cannot be loaded or made a classifier of.
+    MissingExtraError
+        torch, transformers, accelerate or, with LoRA, peft is not installed.
     """
     started = time.perf_counter()
     options = options or EncoderOptions()
+    packages = (
+        "torch",
+        "transformers",
+        "accelerate",
+        *(("peft",) if options.lora is not None else ()),
+    )
+    need_packages("a fine-tuned student", *packages)
     texts = check_texts(texts)
     multi = options.loss == "binary"
     targets, row_weights = check_targets(

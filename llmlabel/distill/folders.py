@@ -9,7 +9,7 @@ from typing import Any
 from llmlabel.errors import DataError
 from llmlabel.io import atomic_write
 
-__all__ = ["read_config", "write_json"]
+__all__ = ["read_config", "read_object", "write_json"]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -21,15 +21,29 @@ def read_config(folder: Path) -> dict[str, Any]:
         There is none, or it is no JSON object.
     """
     file = folder / "config.json"
-    if not file.is_file():
+    config = read_object(file)
+    if config is None:
         raise DataError("no such file; expected the folder of a student", file=file)
+    return config
+
+
+def read_object(file: Path) -> dict[str, Any] | None:
+    """Return the JSON object of a file, or None where there is no file.
+
+    Raises
+    ------
+    DataError
+        It is no JSON object.
+    """
+    if not file.is_file():
+        return None
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"not JSON: {error}", file=file) from error
-    if not isinstance(config, dict):
-        raise DataError(f"expected a JSON object, got {type(config).__name__}", file=file)
-    return config
+    if not isinstance(value, dict):
+        raise DataError(f"expected a JSON object, got {type(value).__name__}", file=file)
+    return value
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from llmlabel.distill.encoder_options import EncoderOptions
+from llmlabel.distill.extra import as_peft_does
 from llmlabel.embed.model_folder import model_folder
 from llmlabel.errors import ConfigError
 
@@ -257,9 +257,7 @@ def quiet() -> Iterator[None]:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        with warnings.catch_warnings():
-            # peft asks transformers by a name that will go; both are right for now.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+        with as_peft_does():
             yield
     finally:
         logging.set_verbosity(said)

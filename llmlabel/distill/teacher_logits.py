@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from llmlabel.distill.causal_data import Examples, Ints, OnTooLong, collate, encode_rows
-from llmlabel.distill.causal_extra import need_packages, read_object
 from llmlabel.distill.causal_rows import Row, Turns
-from llmlabel.distill.folders import write_json
+from llmlabel.distill.extra import need_packages
+from llmlabel.distill.folders import read_object, write_json
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.io import atomic_write
 

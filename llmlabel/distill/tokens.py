@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from llmlabel.distill.encoder_options import EncoderOptions
+from llmlabel.distill.extra import need_packages
 from llmlabel.distill.features import Matrix
 from llmlabel.distill.folders import read_config, write_json
 from llmlabel.distill.losses import IGNORED, packed_labels
@@ -158,6 +159,7 @@ def fit_tokens(
     """
     started = time.perf_counter()
     options = options or EncoderOptions()
+    need_packages("a student of spans", "torch", "transformers", "accelerate")
     if options.lora is not None:
         raise ConfigError("a student of spans is trained whole; leave lora out")
     classes = tuple(votes.votes.classes)

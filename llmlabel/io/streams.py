@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from llmlabel.errors import DataError, no_such_file
 from llmlabel.io.files import atomic_write
-from llmlabel.io.tables import check_suffix, plain_value, read_table, restore_text, write_table
+from llmlabel.io.tables import check_suffix, json_lines, read_table, restore_text, write_table
 
 __all__ = ["STDIN", "Chunk", "Sink", "count_rows", "open_sink", "read_chunks"]
 
@@ -145,13 +145,13 @@ def _table(rows: list[dict[str, Any]], name: str, as_text: tuple[str, ...]) -> p
     return restore_text(pa.table(arrays), as_text)
 
 
-def open_sink(path: str | Path | None, out: TextIO | None = None) -> AbstractContextManager[Sink]:
+def open_sink(path: str | Path | None) -> AbstractContextManager[Sink]:
     """Open what takes rows: a file by its suffix, or, with None, JSONL on standard output.
 
     A file appears when all is written, or not at all.
     """
     if path is None:
-        return _lines(out or sys.stdout)
+        return _lines(sys.stdout)
     path = Path(path)
     if path.suffix.lower() == ".parquet":
         return _parquet_sink(path)
@@ -166,9 +166,7 @@ class _Lines:
     handle: TextIO
 
     def write(self, table: pa.Table) -> None:
-        for row in table.to_pylist():
-            text = json.dumps(row, ensure_ascii=False, default=plain_value)
-            self.handle.write(text + "\n")
+        self.handle.writelines(json_lines(table))
         self.handle.flush()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ import pyarrow.parquet
 from llmlabel.errors import DataError, no_such_file
 from llmlabel.io.files import atomic_write
 
-__all__ = ["check_suffix", "plain_value", "read_table", "restore_text", "write_table"]
+__all__ = ["check_suffix", "json_lines", "plain_value", "read_table", "restore_text", "write_table"]
 
 _COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2", ".lz4"})
 _SHARDS: Final = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv", ".arrow", ".feather")
@@ -104,11 +104,14 @@ def _writers() -> dict[str, Callable[[pa.Table, Path], None]]:
 
 def _write_jsonl(table: pa.Table, path: Path) -> None:
     with path.open("w", encoding="utf-8") as handle:
-        for batch in table.to_batches(max_chunksize=10_000):
-            rows = batch.to_pylist()
-            handle.writelines(
-                json.dumps(row, ensure_ascii=False, default=plain_value) + "\n" for row in rows
-            )
+        handle.writelines(json_lines(table))
+
+
+def json_lines(table: pa.Table) -> Iterator[str]:
+    """Yield each row as a line of JSON."""
+    for batch in table.to_batches(max_chunksize=10_000):
+        for row in batch.to_pylist():
+            yield json.dumps(row, ensure_ascii=False, default=plain_value) + "\n"
 
 
 def plain_value(value: Any) -> Any:

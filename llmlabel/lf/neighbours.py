@@ -73,7 +73,7 @@ def approximate_search(anchors: npt.NDArray[Any]) -> Search:
     Parameters
     ----------
     anchors : array, shape (a, d)
-        Unit vectors.
+        Unit vectors, each once: among many equal ones the graph loses its way.
 
     Raises
     ------
@@ -100,8 +100,15 @@ def approximate_search(anchors: npt.NDArray[Any]) -> Search:
         queries = np.ascontiguousarray(vectors, np.float32)
         if not len(queries):
             return np.empty((0, k), np.int32), np.empty((0, k), np.float32)
-        found = np.asarray(index.search(queries, k).keys).reshape(len(queries), k)
-        at = found.astype(np.int32)
+        found = index.search(queries, k)
+        at = np.zeros((len(queries), k), np.int32)
+        keys = np.asarray(found.keys).reshape(len(queries), -1)
+        at[:, : keys.shape[1]] = keys
+        # The graph may not reach so many: then the product tells.
+        counts = np.asarray(getattr(found, "counts", [keys.shape[1]]))
+        short = np.flatnonzero(counts < k)
+        if short.size:
+            at[short] = top_k(queries[short], table, k)[0]
         # bfloat16 found them; their cosines are exact, and decide the order.
         cosines = np.stack(
             [np.einsum("nd,nd->n", queries, table[at[:, i]]) for i in range(k)], axis=1

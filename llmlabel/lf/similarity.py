@@ -134,7 +134,8 @@ def nearest(
         columns=(column,),
         features=(rows,),
         why=why,
-        spec=None if callable(threshold) or feature is not None else spec,
+        # A recipe says no column: its vectors are those of the step embed.
+        spec=None if callable(threshold) or feature is not None or column != "text" else spec,
     )
 
 
@@ -190,8 +191,9 @@ def _flatten(
             )
     if not labels:
         raise ConfigError(f"LF {name!r}: expected prototypes for at least one class")
-    texts = [t for label in labels for t in prototypes[label]]
-    owner = np.repeat(np.arange(len(labels)), [len(prototypes[label]) for label in labels])
+    once = [list(dict.fromkeys(prototypes[label])) for label in labels]
+    texts = [t for given in once for t in given]
+    owner = np.repeat(np.arange(len(labels)), [len(given) for given in once])
     return labels, texts, owner
 
 

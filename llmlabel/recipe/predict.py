@@ -141,15 +141,14 @@ def load_predictor(
     ConfigError
         The folder holds no student; a target, and no rows were held back.
     """
-    folder = student_folder(Path(model))
     threshold = None if target_accuracy is None else _threshold(Path(model), target_accuracy)
     if defer_to == "llm" and target_accuracy is None:
         raise ConfigError("deferring needs a target accuracy: without one the student answers all")
     if backend == "auto":
         many = rows is not None and rows >= _MANY
         backend = "openvino" if many and find_spec("openvino") is not None else "torch"
-    student = load_student(folder)
-    student, used = _on(student, folder, backend)
+    student = load_student(student_folder(Path(model)))
+    student, used = _on(student, backend)
     task = Task(**student.meta["task"]) if "task" in student.meta else None
     columns = tuple(text) if text else (task.text if task else ("text",))
     return Predictor(
@@ -196,7 +195,7 @@ def predict_file(
             on_progress(chunk.first + chunk.table.num_rows)
 
 
-def _on(student: Student, folder: Path, backend: str) -> tuple[Student, str]:
+def _on(student: Student, backend: str) -> tuple[Student, str]:
     """Return the student on a backend, and what computes it."""
     encoder = getattr(student, "encoder", None)
     if isinstance(student, LinearStudent):
@@ -204,7 +203,7 @@ def _on(student: Student, folder: Path, backend: str) -> tuple[Student, str]:
             return student, "numpy"
         if backend == "openvino":
             fast = SentenceEncoder(encoder.name, backend="openvino")
-            return load_student(folder, encoder=fast), "openvino"
+            return replace(student, encoder=fast), "openvino"
         return student, "torch"
     if isinstance(student, EncoderStudent):
         network = fastest(student.network, [*_PROBES, *student.classes])

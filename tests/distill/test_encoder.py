@@ -20,7 +20,7 @@ from llmlabel.distill import load_student
 from llmlabel.distill.encoder import EncoderStudent, balanced, fit_encoder
 from llmlabel.distill.encoder_options import EncoderOptions
 from llmlabel.distill.losses import loss_function, packed_labels
-from llmlabel.errors import ConfigError, DataError
+from llmlabel.errors import ConfigError, DataError, MissingExtraError
 
 from .tiny_encoder import CLASSES, make, options, tiny
 
@@ -275,3 +275,14 @@ def test_checkpoints_of_other_labels_are_no_start(model, tmp_path):
 def test_few_rows_are_trained_more_often(rows, epochs):
     assert EncoderOptions().epochs_for(rows) == epochs
     assert EncoderOptions(epochs=3).epochs_for(rows) == 3
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    from llmlabel.distill import extra
+
+    real = extra.importlib.util.find_spec
+    monkeypatch.setattr(
+        extra.importlib.util, "find_spec", lambda n, *a: None if n == "peft" else real(n, *a)
+    )
+    with pytest.raises(MissingExtraError, match="a fine-tuned student needs the package 'peft'"):
+        fit_encoder(["a"], [[1, 0, 0]], CLASSES, options=EncoderOptions(lora={}))

@@ -78,3 +78,17 @@ def test_without_usearch_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match="needs the package 'usearch'"):
         approximate_search(np.eye(3))
+
+
+def test_a_prototype_given_twice_is_one():
+    encoded: list[str] = []
+
+    class Counting(Stored):
+        def encode(self, texts):
+            encoded.extend(texts)
+            return super().encode(texts)
+
+    anchors = clusters(10, 4)
+    lf = nearest("n", {"A": ["1", "1", "2"], "B": ["3", "3"]}, Counting(anchors))
+    lf({"embedding": anchors})
+    assert encoded == ["1", "2", "3"]

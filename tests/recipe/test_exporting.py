@@ -86,6 +86,8 @@ def test_pushing_uses_the_hubs_own_client(out, tmp_path, monkeypatch):
     )
     assert hub.calls[1][1]["folder_path"] == str(tmp_path / "m")
     assert hub.calls[1][1]["repo_id"] == "me/tickets"
+    push_to_hub(tmp_path / "m", "me/open", private=False)
+    assert hub.calls[2][1]["private"] is False
     hub.fails = True
     with pytest.raises(ConfigError, match=r"cannot push .* 401 Client Error") as caught:
         push_to_hub(tmp_path / "m", "me/tickets")

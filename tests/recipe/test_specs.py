@@ -69,6 +69,12 @@ def test_what_a_recipe_made_goes_back_as_it_came(tmp_path):
     assert to_spec(made) == spec
 
 
+def test_vectors_of_another_column_are_not_those_of_a_recipe():
+    lf = nearest("n", {"A": ["a"]}, Lengths(), column="body")
+    with pytest.raises(ConfigError, match="LF 'n': a recipe cannot say"):
+        to_spec(lf)
+
+
 def test_what_a_recipe_cannot_say():
     @labeling_function(labels=["A"])
     def local(row):
