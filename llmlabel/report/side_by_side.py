@@ -26,7 +26,7 @@ def comparison(results: Results) -> dict[str, Any] | None:
     student: Mapping[str, Any] = next((r for r in found["rows"] if r["key"] == "student"), {})
     if student.get("temperature") is not None:
         said.append(
-            f"Its temperature, fitted on the valid rows with gold, is {student['temperature']:.2f}."
+            f"The student's temperature, fitted on the valid rows with gold, is {student['temperature']:.2f}."
         )
     contest = results.facts("distill").get("contest")
     if contest:
