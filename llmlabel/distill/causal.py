@@ -11,9 +11,9 @@ from llmlabel.distill.causal_data import OnTooLong, encode_rows
 from llmlabel.distill.causal_rows import Row, Turns
 from llmlabel.distill.causal_run import Run, Settings, Teacher
 from llmlabel.distill.causal_student import CausalStudent, base_name
-from llmlabel.distill.extra import need_packages
 from llmlabel.distill.teacher_logits import TeacherLogits, store_teacher_logits
 from llmlabel.errors import ConfigError, DataError
+from llmlabel.extras import need_packages
 
 __all__ = [
     "CausalStudent",
@@ -119,7 +119,7 @@ def fit_causal(
         torch, transformers, accelerate or, for `lora`, peft is not installed.
     """
     packages = ["torch", "transformers", "accelerate", *(["peft"] if lora is not None else [])]
-    need_packages("a causal student", *packages)
+    need_packages("a causal student", *packages, extra="peft")
     started = time.perf_counter()
     settings = Settings(
         lora, epochs, learning_rate, batch_size, gradient_accumulation, max_length, packing, seed,

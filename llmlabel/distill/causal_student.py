@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from llmlabel.distill.causal_data import Encoder
 from llmlabel.distill.causal_rows import Row, chat_text, check_messages
-from llmlabel.distill.extra import as_peft_does, need_packages
 from llmlabel.distill.folders import read_object, write_json
+from llmlabel.distill.peft_quiet import as_peft_does
 from llmlabel.errors import ConfigError, DataError
+from llmlabel.extras import need_packages
 
 __all__ = ["FILE", "KIND", "CausalStudent", "base_name"]
 
@@ -167,7 +168,7 @@ class CausalStudent:
         folder = Path(folder)
         config = _read(folder)
         packages = ["torch", "transformers", *(["peft"] if config["adapter"] else [])]
-        need_packages("a causal student", *packages)
+        need_packages("a causal student", *packages, extra="peft")
         from llmlabel.distill.causal_torch import load_model, load_tokenizer, model_fingerprint
 
         if config["adapter"]:

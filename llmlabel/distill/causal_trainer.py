@@ -22,7 +22,7 @@ from llmlabel.distill.causal_torch import (
     to_inputs,
     vocabulary,
 )
-from llmlabel.distill.extra import as_peft_does
+from llmlabel.distill.peft_quiet import as_peft_does
 from llmlabel.distill.teacher_logits import TeacherLogits
 from llmlabel.errors import ConfigError
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from scipy.special import expit, softmax
 
 from llmlabel.distill.encoder_options import EncoderOptions
-from llmlabel.distill.extra import need_packages
 from llmlabel.distill.features import Matrix
 from llmlabel.distill.folders import read_config, write_json
 from llmlabel.distill.inputs import check_targets, known_classes, with_gold
@@ -25,6 +24,7 @@ from llmlabel.distill.training import Progress, TrainingRows, resumable, train_n
 from llmlabel.embed import check_texts
 from llmlabel.embed.model_folder import model_fingerprint, model_folder
 from llmlabel.errors import ConfigError
+from llmlabel.extras import need_packages
 from llmlabel.io import fingerprint
 from llmlabel.schema import ABSTAIN
 
@@ -233,7 +233,7 @@ def fit_encoder(
         "accelerate",
         *(("peft",) if options.lora is not None else ()),
     )
-    need_packages("a fine-tuned student", *packages)
+    need_packages("a fine-tuned student", *packages, extra="peft")
     texts = check_texts(texts)
     multi = options.loss == "binary"
     targets, row_weights = check_targets(

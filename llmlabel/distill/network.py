@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from llmlabel.distill.encoder_options import EncoderOptions
-from llmlabel.distill.extra import as_peft_does
+from llmlabel.distill.peft_quiet import as_peft_does
 from llmlabel.embed.model_folder import model_folder
 from llmlabel.errors import ConfigError
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from llmlabel.distill.causal_data import Examples, Ints, OnTooLong, collate, encode_rows
 from llmlabel.distill.causal_rows import Row, Turns
-from llmlabel.distill.extra import need_packages
 from llmlabel.distill.folders import read_object, write_json
 from llmlabel.errors import ConfigError, DataError
+from llmlabel.extras import need_packages
 from llmlabel.io import atomic_write
 
 __all__ = ["STORED", "TeacherLogits", "store_teacher_logits"]
@@ -165,7 +165,7 @@ def store_teacher_logits(
     MissingExtraError
         torch or transformers is not installed.
     """
-    need_packages("stored teacher logits", "torch", "transformers")
+    need_packages("stored teacher logits", "torch", "transformers", extra="peft")
     from llmlabel.distill import causal_torch
 
     folder = Path(folder)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from llmlabel.distill.encoder_options import EncoderOptions
-from llmlabel.distill.extra import need_packages
 from llmlabel.distill.features import Matrix
 from llmlabel.distill.folders import read_config, write_json
 from llmlabel.distill.losses import IGNORED, packed_labels
@@ -21,6 +20,7 @@ from llmlabel.distill.network import Network, token_network
 from llmlabel.distill.training import Progress, run_trainer
 from llmlabel.embed.model_folder import model_folder
 from llmlabel.errors import ConfigError, DataError
+from llmlabel.extras import need_packages
 from llmlabel.lf import Span, TokenVotes
 from llmlabel.lf.spans import tokenize
 from llmlabel.votes import VoteMatrix
@@ -159,7 +159,7 @@ def fit_tokens(
     """
     started = time.perf_counter()
     options = options or EncoderOptions()
-    need_packages("a student of spans", "torch", "transformers", "accelerate")
+    need_packages("a student of spans", "torch", "transformers", "accelerate", extra="peft")
     if options.lora is not None:
         raise ConfigError("a student of spans is trained whole; leave lora out")
     classes = tuple(votes.votes.classes)

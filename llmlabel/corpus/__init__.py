@@ -1,0 +1,1 @@
+"""Filter a corpus: text rules, language, duplicates, leaks and personal data."""
