@@ -1,0 +1,255 @@
+"""One segmentation of a batch of documents that all filters and MinHash share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from llmlabel.corpus.characters import Kind, kinds, lowered
+from llmlabel.corpus.words import word_spans
+
+__all__ = ["Segments", "Spans", "batches", "segment"]
+
+Ints = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+BATCH_CHARACTERS: Final = 1 << 20  # arrays of this size stay in the cache
+_BREAKS: Final = (0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0x85, 0x2028, 0x2029)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Stretches of the batch's code points, in order, and which document has which.
+
+    Parameters
+    ----------
+    start, end : int64 arrays, shape (k,)
+        Where each begins, and the place after its last code point.
+    offsets : int64 array, shape (n + 1,)
+        Document i has the spans ``offsets[i]:offsets[i + 1]``.
+    """
+
+    start: Ints
+    end: Ints
+    offsets: Ints
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    @cached_property
+    def length(self) -> Ints:
+        """Code points per span, shape (k,)."""
+        return self.end - self.start
+
+    @cached_property
+    def counts(self) -> Ints:
+        """Spans per document, shape (n,)."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def document(self) -> Ints:
+        """The document of each span, shape (k,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+
+@dataclass(frozen=True)
+class Segments:
+    r"""A batch of n documents as one array of code points, cut up.
+
+    The parts that not every filter needs are found when they are first asked for.
+
+    Parameters
+    ----------
+    codes : uint32 array, shape (c,)
+        A newline, then each document and a newline after it.
+    kinds : uint8 array, shape (c,)
+        The `Kind` of each code point.
+    offsets : int64 array, shape (n + 1,)
+        Document i is ``codes[offsets[i]:offsets[i + 1] - 1]``.
+
+    Examples
+    --------
+    >>> found = segment(["It's a test.", "Two lines,\nno more"])
+    >>> [found.text(found.words, i) for i in range(5)]
+    ['It', "'s", 'a', 'test', '.']
+    >>> found.words.counts.tolist(), found.lines.counts.tolist()
+    ([5, 5], [1, 2])
+    >>> found.terms.counts.tolist()
+    [4, 4]
+    """
+
+    codes: npt.NDArray[np.uint32]
+    kinds: npt.NDArray[np.uint8]
+    offsets: Ints
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def characters(self) -> Ints:
+        """Code points per document, shape (n,)."""
+        return np.diff(self.offsets) - 1
+
+    @cached_property
+    def words(self) -> Spans:
+        """Words and punctuation, as spaCy's English tokenizer cuts them (see `words`)."""
+        return self._spans(*word_spans(self.codes, self.kinds))
+
+    @cached_property
+    def terms(self) -> Spans:
+        """Runs of letters, digits and marks: what duplicates and n-grams are counted on.
+
+        In scripts without spaces (Han, Kana, Thai, Lao, Khmer, Burmese) a term is one
+        letter with its marks.
+        """
+        inside = self.kinds >= Kind.DIGIT
+        start = inside & ~_before(inside)
+        single = self.kinds == Kind.SINGLE
+        if single.any():
+            start |= single
+            start |= inside & (self.kinds != Kind.MARK) & _before(single)
+        end = inside & _after(start | ~inside)
+        return self._spans(np.flatnonzero(start), np.flatnonzero(end) + 1)
+
+    @cached_property
+    def lines(self) -> Spans:
+        """What is between newlines, empty lines too."""
+        breaks = np.flatnonzero(self.kinds == Kind.NEWLINE)
+        return self._spans(breaks[:-1] + 1, breaks[1:])
+
+    @cached_property
+    def word_hashes(self) -> Hashes:
+        """A 64-bit hash of each word as it is written, shape of `words`."""
+        return self.hash(self.words)
+
+    @cached_property
+    def term_hashes(self) -> Hashes:
+        """A 64-bit hash of each term in lower case, shape of `terms`."""
+        return span_hashes(_sums(lowered()[self.codes]), self.terms)
+
+    def hash(self, spans: Spans) -> Hashes:
+        """Return a 64-bit hash of the text of each span; equal texts have equal hashes."""
+        return span_hashes(self._code_sums, spans)
+
+    def text(self, spans: Spans, i: int) -> str:
+        """Return the text of one span."""
+        return decode(self.codes[spans.start[i] : spans.end[i]])
+
+    @cached_property
+    def _code_sums(self) -> Hashes:
+        return _sums(self.codes)
+
+    def _spans(self, start: Ints, end: Ints) -> Spans:
+        return Spans(start, end, np.searchsorted(start, self.offsets))
+
+
+def segment(texts: Sequence[str]) -> Segments:
+    """Join a batch of documents into one array and look up what each code point is.
+
+    Parameters
+    ----------
+    texts
+        n documents; see `batches` for how many at a time.
+    """
+    joined = "\n".join(["", *texts, ""])
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
+    offsets = np.ones(len(texts) + 1, np.int64)
+    np.cumsum([len(text) + 1 for text in texts], out=offsets[1:])
+    offsets[1:] += 1
+    return Segments(codes, kinds()[codes], offsets)
+
+
+def batches(texts: Sequence[str], characters: int = BATCH_CHARACTERS) -> Iterator[slice]:
+    """Cut documents into batches of about so many characters, in order.
+
+    Examples
+    --------
+    >>> list(batches(["aaa", "bb", "c", "dddd"], characters=4))
+    [slice(0, 2, None), slice(2, 4, None)]
+    """
+    first, held = 0, 0
+    for i, text in enumerate(texts):
+        held += len(text)
+        if held >= characters:
+            yield slice(first, i + 1)
+            first, held = i + 1, 0
+    if first < len(texts):
+        yield slice(first, len(texts))
+
+
+def decode(codes: npt.NDArray[np.uint32]) -> str:
+    """Return code points as text."""
+    return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+# Hashes. A span's hash is a polynomial of its code points, taken from running sums, so that
+# any span costs one subtraction; the bits are then mixed (splitmix64).
+_BASE: Final = 0x9E3779B97F4A7C15 | 1
+_STEP: Final = 12
+_WORD: Final = (1 << 64) - 1
+
+
+def _powers(base: int, count: int) -> Hashes:
+    out = np.empty(count, np.uint64)
+    value = 1
+    for i in range(count):
+        out[i] = value
+        value = value * base & _WORD
+    return out
+
+
+_LOW: Final = _powers(_BASE, 1 << _STEP)
+_INVERSE: Final = pow(_BASE, -1, 1 << 64)
+_LOW_INVERSE: Final = _powers(_INVERSE, 1 << _STEP)
+
+
+def _sums(codes: npt.NDArray[np.uint32]) -> Hashes:
+    """Return running sums of ``(code + 1) * base ** place``, one more than there are codes."""
+    width = 1 << _STEP
+    rows = -(-len(codes) // width)
+    out = np.zeros(rows * width + 1, np.uint64)
+    np.add(codes, 1, out=out[1 : len(codes) + 1], dtype=np.uint64)
+    table = out[1:].reshape(rows, width)
+    table *= _LOW
+    table *= _powers(pow(_BASE, width, 1 << 64), rows)[:, None]
+    np.cumsum(out, out=out)
+    return out
+
+
+def span_hashes(sums: Hashes, spans: Spans) -> Hashes:
+    """Return the hash of each span from the running sums."""
+    width = 1 << _STEP
+    high = _powers(pow(_INVERSE, width, 1 << 64), len(sums) // width + 1)
+    value = sums[spans.end] - sums[spans.start]
+    value *= _LOW_INVERSE[spans.start & (width - 1)]
+    value *= high[spans.start >> _STEP]
+    return mix(value)
+
+
+def mix(value: Hashes) -> Hashes:
+    """Return 64-bit numbers with their bits mixed (splitmix64's last step), one to one."""
+    value = value ^ (value >> np.uint64(30))
+    value *= np.uint64(0xBF58476D1CE4E5B9)
+    value ^= value >> np.uint64(27)
+    value *= np.uint64(0x94D049BB133111EB)
+    value ^= value >> np.uint64(31)
+    return value
+
+
+def _before(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return for each place what holds of the one before it."""
+    out = np.empty_like(flags)
+    out[0], out[1:] = False, flags[:-1]
+    return out
+
+
+def _after(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return for each place what holds of the one after it."""
+    out = np.empty_like(flags)
+    out[-1], out[:-1] = True, flags[1:]
+    return out
