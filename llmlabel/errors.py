@@ -10,6 +10,7 @@
     ├── ClientError               a model endpoint refused or failed
     │   └── RecordedAnswerError   no recorded answer belongs to this request
     ├── BudgetExceeded            the next call would pass the cap
+    ├── ShardError                some shards of a corpus failed, the others are done
     └── MissingExtraError         an optional package is not installed
 
 The command line prints these without a traceback. Anything else that escapes is
@@ -31,6 +32,7 @@ __all__ = [
     "LabelingFunctionError",
     "MissingExtraError",
     "RecordedAnswerError",
+    "ShardError",
     "UnknownNameError",
     "did_you_mean",
     "nearest_name",
@@ -192,6 +194,20 @@ class RecordedAnswerError(ClientError):
 
 class BudgetExceeded(LLMLabelError):  # noqa: N818 - the name the design gives it
     """The next call would pass the budget; everything paid for so far is kept."""
+
+
+class ShardError(LLMLabelError):
+    """Some shards of a corpus could not be worked on; the others are done and stay so.
+
+    Parameters
+    ----------
+    failed
+        The names of the failed shards, in order.
+    """
+
+    def __init__(self, message: str, failed: Iterable[str], *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.failed = tuple(failed)
 
 
 class MissingExtraError(LLMLabelError):

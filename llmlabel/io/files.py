@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: writers choose their format and compression by it.
-    part = target.with_name(f".{os.getpid()}.part.{target.name}")
+    # The suffix stays last: writers choose their format and compression by it. A process id
+    # does not tell two writers apart: they may be threads, or run on two machines.
+    part = target.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part.{target.name}")
     try:
         yield part
         with part.open("rb+") as handle:
