@@ -58,7 +58,7 @@ from scipy.stats import t as student_t
 from benchmarks.peers.environments import Unavailable, python_of
 from benchmarks.shared import ROOT, SHARED, read_jsonl, require_shared
 from benchmarks.shared_recipes import youtube_recipe
-from llmlabel.distill import EncoderOptions, Labels, fit_better, fit_linear
+from llmlabel.distill import EncoderOptions, Labels, fit_better, fit_linear, out_of_fold
 from llmlabel.distill.selective import selective_cut
 from llmlabel.embed import embed, load_encoder
 from llmlabel.evaluate import evaluate
@@ -73,7 +73,6 @@ SEEDS: Final = range(5)
 ASKED: Final = 300
 KNOWN: Final = 100
 TARGET: Final = 0.97
-FOLDS: Final = 5
 RECIPE: Final[dict[str, Any]] = {"keep": "auto", "rounds": 2}  # as the step `distill` calls it
 
 Matrix = npt.NDArray[np.float64]
@@ -308,16 +307,12 @@ def answered(data: Set) -> dict[str, float]:
     """Find where the tickets student is sure enough, by out-of-fold rows, and what that gives."""
     targets, covered = data.labels()
     weights, n = covered.astype(float), len(data.train.gold)
-    folds = np.random.default_rng(0).permutation(n) % FOLDS
-    said = np.empty((n, len(data.classes)))
-    for fold in range(FOLDS):
-        held = np.flatnonzero(folds == fold)
-        student = linear(data, targets, np.where(folds == fold, 0.0, weights), 0)
-        texts = [data.train.texts[i] for i in held.tolist()]
-        said[held] = student.predict_proba(texts, data.train.vectors[held])
+    student = linear(data, targets, weights, 0)
+    labels = Labels(data.train.texts, targets, weights, np.full(n, -1), data.train.vectors)
+    said = out_of_fold(student, labels, np.arange(n), seed=0, **RECIPE)
     assert data.llm is not None
     cut = selective_cut(said.max(axis=1), said.argmax(axis=1) == data.llm, TARGET)
-    found = linear(data, targets, weights, 0).predict_proba(data.test.texts, data.test.vectors)
+    found = student.predict_proba(data.test.texts, data.test.vectors)
     chosen = found.max(axis=1) >= cut.threshold
     right = (found.argmax(axis=1) == data.test.gold)[chosen]
     return {

@@ -26,6 +26,11 @@ from llmlabel.recipe.predict import Backend, DeferTo, load_predictor, predict_fi
 from llmlabel.report import Results, build
 
 _SUGGESTIONS = 12
+_BY = {
+    "gold": "held-back gold labels",
+    "LLM": "the LLM's answers on rows that it had not met",
+    "label model": "the label model's word on held-back rows",
+}
 
 __all__ = [
     "analyze_command",
@@ -226,7 +231,10 @@ def predict_command(
         return
     by = f", {asked} of them by the LLM" if asked else ""
     without = f", {left} left" if left else ""
-    said = f"{rows - left} rows labeled{by}{without}: {out} (computed by {predictor.backend})"
+    how = f"computed by {predictor.backend}"
+    if predictor.of:
+        how += f"; sure enough by {_BY[predictor.of]}"
+    said = f"{rows - left} rows labeled{by}{without}: {out} ({how})"
     console.print(said, highlight=False)
 
 

@@ -20,6 +20,7 @@ from llmlabel.distill.encoder_options import EncoderOptions
 from llmlabel.distill.folders import read_config
 from llmlabel.distill.heldout import fit_temperature
 from llmlabel.distill.linear import LinearStudent, fit_linear
+from llmlabel.distill.outoffold import out_of_fold
 from llmlabel.distill.student import Student
 from llmlabel.distill.tokens import TokenStudent, fit_tokens
 from llmlabel.embed import HasEncode
@@ -43,6 +44,7 @@ __all__ = [
     "fit_temperature",
     "fit_tokens",
     "load_student",
+    "out_of_fold",
     "rows_from_answers",
     "store_teacher_logits",
 ]

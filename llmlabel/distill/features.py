@@ -8,6 +8,7 @@ are of one size to start with; w is chosen from the data.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +17,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.linalg import cholesky, solve_triangular
 
-__all__ = ["DenseRows", "Features", "Matrix", "coordinates", "from_coordinates"]
+from llmlabel.embed import Tfidf
+
+__all__ = ["DenseRows", "Features", "Matrix", "coordinates", "from_coordinates", "row_features"]
 
 Matrix = npt.NDArray[np.float64]
 
@@ -130,3 +133,9 @@ def _factor(gram: Matrix) -> Matrix:
     jitter = _JITTER * max(float(np.trace(gram)) / len(gram), 1.0)
     lower: Matrix = cholesky(gram + jitter * np.eye(len(gram)), lower=True)
     return lower
+
+
+def row_features(texts: Sequence[str], dense: Matrix, tfidf: Tfidf | None) -> Features:
+    """Return texts' features: their embeddings, and their TF-IDF rows where there is one."""
+    sparse = sp.csr_matrix((len(texts), 0)) if tfidf is None else tfidf.transform(texts)
+    return Features(dense, sparse)

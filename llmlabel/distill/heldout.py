@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from llmlabel.distill.features import Features, Matrix
-from llmlabel.distill.refine import certainty, self_train
+from llmlabel.distill.inputs import with_gold
+from llmlabel.distill.refine import certainty, cut_statistic, self_train, share_kept
 from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, deal_folds, fit_softmax
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "choose_gold_weight",
     "fit_temperature",
     "held_out_logits",
+    "labeled_rows",
     "learn",
 ]
 
@@ -61,6 +63,39 @@ class Labeled:
     gold: Rows
     rounds: int
     seed: int
+
+
+def labeled_rows(
+    features: Features,
+    targets: Matrix,
+    weights: Matrix,
+    known: Rows,
+    keep: float | Literal["auto"],
+    rounds: int,
+    seed: int,
+) -> tuple[Labeled, float]:
+    """Return what a student learns from, and the share of each class's rows that was kept.
+
+    Parameters
+    ----------
+    targets, weights
+        Of all rows; weight 0 where there is no label.
+    known
+        Known classes, -1 elsewhere.
+    keep
+        See `cut_statistic`; ``"auto"`` as `share_kept` says.
+    """
+    targets, weights = with_gold(targets, weights, known)
+    labeled = np.flatnonzero(weights)
+    share = share_kept(targets[labeled]) if keep == "auto" else keep
+    used = labeled
+    if share < 1 and features.dense.shape[1]:
+        best = targets[labeled].argmax(axis=1)
+        kept = cut_statistic(features.dense[labeled], best, keep=share, seed=seed)
+        used = labeled[kept | (known[labeled] >= 0)]
+    gold = np.flatnonzero(known >= 0)
+    data = Labeled(features, targets, weights, used, gold, rounds, seed)
+    return data, share if used.size < labeled.size else 1.0
 
 
 def learn(

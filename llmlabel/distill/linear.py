@@ -13,11 +13,10 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
-from llmlabel.distill.features import Features, Matrix
+from llmlabel.distill.features import Matrix, row_features
 from llmlabel.distill.folders import read_config, write_json
 from llmlabel.distill.heldout import (
     LEAST_ROWS,
@@ -25,11 +24,11 @@ from llmlabel.distill.heldout import (
     choose_gold_weight,
     fit_temperature,
     held_out_logits,
+    labeled_rows,
     learn,
 )
-from llmlabel.distill.inputs import check_targets, known_classes, unit_embeddings, with_gold
+from llmlabel.distill.inputs import check_targets, known_classes, unit_embeddings
 from llmlabel.distill.kept_encoder import identify, is_fitted, kept_encoder, without_saved
-from llmlabel.distill.refine import cut_statistic, share_kept
 from llmlabel.distill.softmax import FOLDS, Choice, Coefficients, choose
 from llmlabel.embed import (
     HasEncode,
@@ -109,7 +108,7 @@ class LinearStudent:
         """
         texts = check_texts(texts)
         dense = unit_embeddings(texts, embeddings, self.encoder, self.dims)
-        logits = _features(texts, dense, self.tfidf).dot(self.coef) + self.intercept
+        logits = row_features(texts, dense, self.tfidf).dot(self.coef) + self.intercept
         probabilities: Matrix = softmax(logits, axis=1)
         return probabilities
 
@@ -300,18 +299,10 @@ def fit_linear(
     dense = unit_embeddings(texts, embeddings, encoder, None)
     terms = fit_tfidf(texts) if tfidf else None
     known = known_classes(gold, targets.shape)
-    targets, row_weights = with_gold(targets, row_weights, known)
-    labeled = np.flatnonzero(row_weights)
-    used, everything = labeled, _features(texts, dense, terms)
-    if keep == "auto":
-        keep = share_kept(targets[labeled])
-    if keep < 1 and dense.shape[1]:
-        best = targets[labeled].argmax(axis=1)
-        kept = cut_statistic(dense[labeled], best, keep=keep, seed=seed)
-        used = labeled[kept | (known[labeled] >= 0)]
-    data = Labeled(everything, targets, row_weights, used, np.flatnonzero(known >= 0), rounds, seed)
+    everything = row_features(texts, dense, terms)
+    data, keep = labeled_rows(everything, targets, row_weights, known, keep, rounds, seed)
     fitted, facts = _fit(data, C, gold_weight, calibrate)
-    if used.size < labeled.size:
+    if keep < 1:
         facts["kept"] = round(keep, 4)
     return LinearStudent(
         classes=tuple(classes),
@@ -360,11 +351,6 @@ def _fit(
 def _chosen(data: Labeled) -> Choice:
     rows = data.used
     return choose(data.features.take(rows), data.targets[rows], data.weights[rows], seed=data.seed)
-
-
-def _features(texts: Sequence[str], dense: Matrix, tfidf: Tfidf | None) -> Features:
-    sparse = sp.csr_matrix((len(texts), 0)) if tfidf is None else tfidf.transform(texts)
-    return Features(dense, sparse)
 
 
 def _facts(choice: Choice, *, rows: int) -> dict[str, Any]:

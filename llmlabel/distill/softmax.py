@@ -172,11 +172,13 @@ def _losses(
     return [float(t) for t in total / weights.sum()]
 
 
-def deal_folds(classes: npt.NDArray[np.intp], rng: np.random.Generator) -> npt.NDArray[np.intp]:
+def deal_folds(
+    classes: npt.NDArray[np.intp], rng: np.random.Generator, count: int = FOLDS
+) -> npt.NDArray[np.intp]:
     """Deal the rows of each class out to the folds in random order."""
     order = np.lexsort((rng.random(len(classes)), classes))
     folds = np.empty(len(classes), np.intp)
-    folds[order] = np.arange(len(classes)) % FOLDS
+    folds[order] = np.arange(len(classes)) % count
     return folds
 
 

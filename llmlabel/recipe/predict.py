@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from llmlabel.distill import EncoderStudent, LinearStudent, Student, load_student
 from llmlabel.distill.network import fastest
-from llmlabel.distill.selective import selective_cut
 from llmlabel.embed import SentenceEncoder
 from llmlabel.errors import ConfigError
 from llmlabel.io import check_rows, count_rows, read_chunks
 from llmlabel.llm import table_texts
 from llmlabel.recipe.deferring import Teacher, teacher_of
+from llmlabel.recipe.steps.selecting import best_cut
 from llmlabel.report import Results
 from llmlabel.schema import ABSTAIN, Task
 
@@ -47,6 +47,8 @@ class Predictor:
         Who is asked about the rest; None leaves it without a label.
     backend
         What computes, for the user to be told.
+    of
+        By whose word the threshold holds: ``"gold"``, ``"LLM"``, ``"label model"``.
     """
 
     student: Student
@@ -54,6 +56,7 @@ class Predictor:
     threshold: float | None
     teacher: Teacher | None
     backend: str
+    of: str = ""
 
     def label(self, table: pa.Table, *, file: str | Path | None = None, first: int = 0) -> pa.Table:
         """Return a table's rows with the student's label, its confidence and all probabilities.
@@ -141,7 +144,9 @@ def load_predictor(
     ConfigError
         The folder holds no student; a target, and no rows were held back.
     """
-    threshold = None if target_accuracy is None else _threshold(Path(model), target_accuracy)
+    threshold, of = None, ""
+    if target_accuracy is not None:
+        threshold, of = _threshold(Path(model), target_accuracy)
     if defer_to == "llm" and target_accuracy is None:
         raise ConfigError("deferring needs a target accuracy: without one the student answers all")
     if backend == "auto":
@@ -157,6 +162,7 @@ def load_predictor(
         threshold=threshold,
         teacher=teacher_of(Path(model), columns) if defer_to == "llm" else None,
         backend=used,
+        of=of,
     )
 
 
@@ -224,14 +230,16 @@ def _with(table: pa.Table, added: dict[str, pa.Array]) -> pa.Table:
     return table
 
 
-def _threshold(run: Path, target: float) -> float:
+def _threshold(run: Path, target: float) -> tuple[float, str]:
+    """Return the least confidence of an answer, and by whose word it holds."""
     kept = Results.read(run).selective() if (run / "run.json").is_file() else None
     if kept is None:
         raise ConfigError(
             f"{run}: a target accuracy needs a run with a student and held-back rows",
             hint="name the run folder; in its recipe, data: valid and the step evaluate",
         )
-    return selective_cut(kept["sureness"], kept["right"], target).threshold
+    cut, of = best_cut(kept["held"], target)
+    return cut.threshold, of
 
 
 def student_folder(model: Path) -> Path:

@@ -160,12 +160,16 @@ def _limits(described: Mapping[str, Any], results: Results | None) -> list[str]:
         out.append(f"- It has never seen, and never says: {', '.join(never)}.")
     found = results.selective() if results is not None else None
     if found is not None:
-        usable = [r for r in found["targets"] if r["threshold"] <= 1]
-        right = "Right" if found["of"] == "gold" else "In agreement with the label model"
+        count = {h["of"]: len(h["right"]) for h in found["held"]}
         out += [
-            f"- {right} at least {percent(r['target'])} of the time (95 % confidence, on "
-            f"{len(found['right'])} held-back rows, by the {found['of']}) where its confidence is "
-            f"at least {r['threshold']:.3f}."
-            for r in usable
+            f"- {_promise(r['of'])} at least {percent(r['target'])} of the time (95 % confidence, "
+            f"on {count[r['of']]} rows that it had not met) where its confidence is at least "
+            f"{r['threshold']:.3f}."
+            for r in found["targets"]
+            if r["threshold"] <= 1
         ]
     return [*out, ""]
+
+
+def _promise(of: str) -> str:
+    return "Right" if of == "gold" else f"In agreement with the {of}"

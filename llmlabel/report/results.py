@@ -94,8 +94,12 @@ class Results:
         return VoteMatrix.load(self.path("label", f"votes.{split}.npz"))
 
     def labels(self, split: str, *, of: str = "labels") -> LabelSet:
-        """Return a split's label set: ``of`` is labels, majority or, of the student, predictions."""
-        step = "distill" if of == "predictions" else "aggregate"
+        """Return a split's label set.
+
+        ``of`` is labels or majority; of the student predictions, or held_out: what it says of
+        training rows that it has not met.
+        """
+        step = "distill" if of in ("predictions", "held_out") else "aggregate"
         return LabelSet.from_table(read_table(self.path(step, f"{of}.{split}.parquet")))
 
     def lf_kinds(self) -> list[Mapping[str, Any]]:

@@ -73,6 +73,7 @@ def selective(results: Results) -> dict[str, Any] | None:
     rows = [
         {
             "target": percent(r["target"]),
+            "of": r["of"],
             "threshold": "never" if r["threshold"] > 1 else f"{r['threshold']:.3f}",
             "answered": percent(r["answered"], 1),
             "accuracy": percent(r["accuracy"], 1),
@@ -80,8 +81,7 @@ def selective(results: Results) -> dict[str, Any] | None:
         for r in found["targets"]
     ]
     return {
-        "of": found["of"],
-        "n": f"{len(found['right']):,}",
+        "held": [{"of": h["of"], "split": h["split"], "n": len(h["right"])} for h in found["held"]],
         "rows": rows,
         "curve": risk_coverage(results),
     }
@@ -92,7 +92,8 @@ def risk_coverage(results: Results) -> Markup:
     found = results.selective()
     if found is None:
         return Markup("")
-    curves = [(f"valid, by {found['of']}", "plain", found["sureness"], found["right"])]
+    first = found["held"][0]
+    curves = [(f"{first['split']}, by {first['of']}", "plain", first["sureness"], first["right"])]
     gold = results.gold("test") if "test" in results.splits else None
     if gold is not None and (gold != ABSTAIN).any():
         said = results.labels("test", of="predictions").probabilities[gold != ABSTAIN]

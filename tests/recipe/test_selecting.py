@@ -40,12 +40,13 @@ def test_held_back_rows_say_where_it_is_sure_enough(make_recipe, tmp_path, gold)
     out = run(load_recipe(folder), tmp_path / "out")
     found = Results.read(out).selective()
     assert found is not None
-    assert found["of"] == ("gold" if gold else "label model")
-    assert len(found["right"]) == len(found["sureness"]) == 60
+    (held,) = found["held"]
+    assert (held["of"], held["split"]) == ("gold" if gold else "label model", "valid")
+    assert len(held["right"]) == len(held["sureness"]) == 60
     assert [r["target"] for r in found["targets"]] == [0.9, 0.95, 0.97, 0.99]
     page = build(out)
     assert "Where the student is sure enough" in page
-    assert ("right means as the label model says" in page) != gold
+    assert ("right by the label model" in page) != gold
     labeled = predict_file(out, folder / "test.jsonl", target_accuracy=0.9)
     answered = labeled["answered"].to_pylist()
     assert [label is not None for label in labeled["label"].to_pylist()] == answered

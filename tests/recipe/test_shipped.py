@@ -41,6 +41,10 @@ def test_support_tickets(tmp_path):
     assert found["student_gold"] > 0.85
     assert len(results.contested()) == 25
     assert all(vote["why"] for row in results.contested() for vote in row["votes"])
+    kept = results.selective()
+    assert kept is not None
+    assert [(h["of"], len(h["right"])) for h in kept["held"]] == [("gold", 154), ("LLM", 300)]
+    assert all(r["accuracy"] >= r["target"] for r in kept["targets"] if r["threshold"] <= 1)
 
 
 def test_a_changed_prompt_or_text_has_no_recorded_answer(tmp_path):

@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from llmlabel.analysis import summary
-from llmlabel.distill import EncoderOptions, Labels, Student, fit_better, fit_linear
+from llmlabel.distill import (
+    EncoderOptions,
+    Labels,
+    LinearStudent,
+    Student,
+    fit_better,
+    fit_linear,
+    out_of_fold,
+)
 from llmlabel.errors import ConfigError
 from llmlabel.io import fingerprint_path, read_table, write_table
-from llmlabel.io.runs import CHECKPOINTS
+from llmlabel.io.runs import CHECKPOINTS, read_json
 from llmlabel.labelmodel import LabelSet
 from llmlabel.recipe.config import DistillStep
 from llmlabel.recipe.load import Recipe
@@ -24,7 +33,11 @@ from llmlabel.recipe.steps.known import known_rows
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import VoteMatrix
 
-__all__ = ["KIND", "predict", "train_on_gold", "training_labels"]
+__all__ = ["HELD_OUT", "KIND", "predict", "train_on_gold", "training_labels"]
+
+HELD_OUT: Final = "held_out"
+_FEW: Final = 30  # rows that the LLM has read, below which nothing can be promised by its word
+_MANY: Final = 2_000
 
 
 def training_labels(
@@ -90,8 +103,10 @@ def _run(context: Context) -> Mapping[str, Any]:
             f"{context.config.min_confidence}"
         )
     context.progress(0, 2)
-    student = _train(context, training_labels(context, rows, labels.probabilities[rows], known))
+    taught = training_labels(context, rows, labels.probabilities[rows], known)
+    student = _train(context, taught)
     student.save(context.folder.path / "student")
+    _hold_out(context, student, taught)
     context.progress(1, 2)
     for split in context.splits:
         ids = context.rows(split)["id"].to_pylist()
@@ -100,6 +115,24 @@ def _run(context: Context) -> Mapping[str, Any]:
         write_table(said.to_table(), context.folder.path / f"predictions.{split}.parquet")
     context.progress(2, 2)
     return {"student": context.config.student, "rows": int(rows.size), **student.describe()}
+
+
+def _hold_out(context: Context, student: Student, labels: Labels) -> None:
+    """Write what the student says of rows that the LLM has read when it has not met them."""
+    lfs = read_json(context.input("label") / "lfs.json")
+    prompted = [lf["name"] for lf in lfs if lf["kind"] == "prompt"]
+    votes = VoteMatrix.load(context.input("label") / "votes.train.npz")
+    rows = np.flatnonzero(votes.select(prompted).covered()) if prompted else np.zeros(0, np.intp)
+    if rows.size < _FEW or not isinstance(student, LinearStudent):
+        return
+    seed = context.recipe.config.seed
+    if rows.size > _MANY:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, _MANY, replace=False))
+    config: DistillStep = context.config
+    found = out_of_fold(student, labels, rows, keep=config.keep, rounds=config.rounds, seed=seed)
+    ids = context.rows("train")["id"].take(pa.array(rows)).to_pylist()
+    said = LabelSet(ids, context.recipe.task.names, found, covered=np.ones(len(ids), bool))
+    write_table(said.to_table(), context.folder.path / f"{HELD_OUT}.train.parquet")
 
 
 def _train(context: Context, labels: Labels) -> Student:
@@ -197,4 +230,4 @@ def _external(config: DistillStep, recipe: Recipe) -> Mapping[str, Any]:
     return prints
 
 
-KIND = StepKind(version=4, run=_run, uses=_uses, external=_external)
+KIND = StepKind(version=5, run=_run, uses=_uses, external=_external)

@@ -82,16 +82,17 @@ def _run(context: Context) -> Mapping[str, Any]:
     write_json(found, context.folder.path / "evaluation.json")
     write_json(sliced, context.folder.path / "slices.json")
     write_json(_contested(context, results, gold), context.folder.path / "contested.json")
-    kept = held_back(results, gold) if "distill" in context.inputs else None
-    if kept is not None:
-        table = selective_table(results, gold, kept)
-        write_json({**kept, "targets": table}, context.folder.path / "selective.json")
+    llm = _llm_name(context, results)
+    held = held_back(results, gold, llm) if "distill" in context.inputs else []
+    if held:
+        table = selective_table(results, gold, held)
+        write_json({"held": held, "targets": table}, context.folder.path / "selective.json")
     if "distill" in context.inputs and "test" in gold:
         found_table = compare(
             results,
             gold,
             found["test"],
-            llm=_llm_name(context, results),
+            llm=llm,
             speed=context.config.speed,
         )
         write_json(found_table, context.folder.path / "comparison.json")
