@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from llmlabel.corpus.minhash import EMPTY, Signatures, estimated_jaccard
 from llmlabel.corpus.ngrams import Hashes
-from llmlabel.errors import ConfigError, DataError
+from llmlabel.errors import ConfigError
 
 __all__ = ["Pairs", "band_keys", "check_threshold", "joined", "near_pairs", "rows_per_band"]
 
@@ -54,7 +54,7 @@ def rows_per_band(threshold: float, hashes: int) -> int:
     Examples
     --------
     >>> [rows_per_band(threshold, 256) for threshold in (0.5, 0.7, 0.8, 0.9)]
-    [3, 5, 7, 13]
+    [3, 5, 8, 13]
     """
     check_threshold(threshold)
     rows = np.arange(1, min(hashes, 16) + 1)
@@ -69,7 +69,12 @@ def check_threshold(threshold: float) -> None:
 
 
 def near_pairs(
-    table: Signatures, threshold: float, *, rows: int | None = None, window: int = WINDOW
+    table: Signatures,
+    threshold: float,
+    *,
+    among: Ints | None = None,
+    rows: int | None = None,
+    window: int = WINDOW,
 ) -> Pairs:
     """Return enough pairs of near duplicates to join each with all that it is linked to.
 
@@ -80,13 +85,16 @@ def near_pairs(
     Parameters
     ----------
     table : uint16 array, shape (d, hashes)
-        Signatures, best without exact duplicates; may be a memory map.
+        Signatures; may be a memory map.
     threshold
         The least estimated Jaccard similarity.
+    among : int array, optional
+        Rows to look at (one of each group of exact duplicates), in the order in which a
+        bucket is gone through; by default all.
     rows
         Rows per band; by default `rows_per_band`.
     window
-        A signature is compared with that many after it in a bucket, in order of rows.
+        A signature is compared with that many after it in a bucket.
 
     Returns
     -------
@@ -103,7 +111,7 @@ def near_pairs(
         raise ConfigError(f"rows: expected from 1 to the {hashes} hashes, got {rows}")
     least = np.float32(threshold)
     label = np.arange(count)
-    live = _with_ngrams(table)
+    live = _with_ngrams(table, np.arange(count) if among is None else among)
     kept: list[tuple[Ints, Ints, npt.NDArray[np.float32]]] = []
     skipped = 0
     for first in range(0, hashes - rows + 1, rows):
@@ -150,26 +158,24 @@ def joined(count: int, left: Ints, right: Ints, label: Ints | None = None) -> In
     >>> joined(4, np.array([0, 3]), np.array([2, 2])).tolist()
     [0, 1, 0, 0]
     """
-    from scipy.sparse import coo_array
+    from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
     if label is None:
         label = np.arange(count)
-    ones = np.ones(len(left), np.bool_)
+    ones = np.ones(len(left), np.int8)
     nodes = int(label.max(initial=-1)) + 1
-    graph = coo_array((ones, (label[left], label[right])), shape=(nodes, nodes))
+    graph = csr_array((ones, (label[left], label[right])), shape=(nodes, nodes))
     component = connected_components(graph, directed=False)[1]
     return np.asarray(component, np.int64)[label]
 
 
-def _with_ngrams(table: Signatures) -> Ints:
-    """Return the rows of documents that have n-grams."""
+def _with_ngrams(table: Signatures, among: Ints) -> Ints:
+    """Return those rows whose documents have n-grams."""
     step = 1 << 14
-    parts = [
-        first + np.flatnonzero((table[first : first + step] != EMPTY).any(axis=1))
-        for first in range(0, len(table), step)
-    ]
-    return np.concatenate([np.empty(0, np.int64), *parts])
+    parts = (among[first : first + step] for first in range(0, len(among), step))
+    live = [rows[(table[rows] != EMPTY).any(axis=1)] for rows in parts]
+    return np.concatenate([np.empty(0, np.int64), *live])
 
 
 def _sorted_keys(table: Signatures, live: Ints, first: int, rows: int) -> tuple[Ints, Hashes]:
@@ -214,6 +220,4 @@ def _pairs(kept: list[tuple[Ints, Ints, npt.NDArray[np.float32]]], skipped: int)
     if not kept:
         return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), skipped)
     left, right, alike = (np.concatenate(part) for part in zip(*kept, strict=True))
-    if (left == right).any():
-        raise DataError("a document was paired with itself")
     return Pairs(np.minimum(left, right), np.maximum(left, right), alike, skipped)

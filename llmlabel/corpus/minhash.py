@@ -25,6 +25,7 @@ _ROUNDS: Final = 8
 _CHUNK: Final = 1 << 17  # words at a time: 1 MB, what a core's cache holds
 _DIRECT: Final = 1 << 17
 _HALF: Final = np.uint64(32)
+_OWN: Final = np.uint64(0xA24BAED4963EE407)
 
 
 def signatures(
@@ -134,9 +135,11 @@ def _fill_directly(best: npt.NDArray[np.uint32], grams: Hashes, offsets: Offsets
         last = max(int(np.searchsorted(work, done + _DIRECT, side="right")), first + 1)
         row, place = rows[first:last], places[first:last]
         length = counts[row]
-        own = np.repeat(place.astype(np.uint64) + np.uint64(_ROUNDS), length)
-        values = grams[ranges(offsets[row], length)] + own * np.uint64(0xA24BAED4963EE407)
+        own = place.astype(np.uint64)
+        own *= _OWN
+        values = grams[ranges(offsets[row], length)]
+        values += np.repeat(own, length)
         starts = np.cumsum(length) - length
-        smallest = np.minimum.reduceat((mixed(values) >> _HALF).astype(np.uint32), starts)
+        smallest = np.minimum.reduceat((mixed(values, _ROUNDS) >> _HALF).astype(np.uint32), starts)
         best[row, place] = smallest
         first = last
