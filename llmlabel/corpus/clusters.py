@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llmlabel.corpus.exact import exact_groups
-from llmlabel.corpus.lsh import WINDOW, joined, near_pairs
+from llmlabel.corpus.lsh import THRESHOLD, WINDOW, joined, near_pairs
 from llmlabel.corpus.minhash import estimated_jaccard
 from llmlabel.corpus.sketches import Sketches
 from llmlabel.corpus.verdict import Verdict
@@ -89,7 +89,7 @@ class Clusters:
 def find_duplicates(
     sketches: Sketches,
     *,
-    threshold: float | None = 0.6,
+    threshold: float | None = THRESHOLD,
     keep: Keep = "first",
     values: Sequence[Any] | npt.NDArray[Any] | None = None,
     ids: Sequence[Any] | None = None,

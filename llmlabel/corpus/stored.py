@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.corpus.lsh import WINDOW, band_keys, check_threshold, rows_per_band
+from llmlabel.corpus.lsh import THRESHOLD, WINDOW, band_keys, check_threshold, rows_per_band
 from llmlabel.corpus.minhash import EMPTY, Signatures, estimated_jaccard
 from llmlabel.corpus.ngrams import Hashes, ranges
 from llmlabel.corpus.sketches import Sketches
@@ -54,7 +54,7 @@ def match_stored(
     new: Sketches,
     stored: Sketches,
     *,
-    threshold: float | None = 0.6,
+    threshold: float | None = THRESHOLD,
     rows: int | None = None,
     window: int = WINDOW,
 ) -> Matches:
