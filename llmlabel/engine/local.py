@@ -18,7 +18,7 @@ from typing import Final
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from llmlabel.engine.outcome import Failure, attempt, crash
+from llmlabel.engine.outcome import Failure, attempt, load, pickled
 from llmlabel.engine.parts import Job, ShardFunction
 from llmlabel.errors import ConfigError, LLMLabelError
 
@@ -50,7 +50,7 @@ def run_local(
     LLMLabelError
         A process died before it could begin.
     """
-    code = _pickled(fn, "the function")
+    code = pickled(fn, "the function")
     left: deque[tuple[Job, int]] = deque((job, 0) for job in jobs)
     pool = [_Worker.start(code) for _ in range(min(workers, len(jobs)))]
     try:
@@ -100,7 +100,7 @@ class _Worker:
 
     def give(self, job: Job, tried: int) -> None:
         self.job, self.tried = job, tried + 1
-        code = _pickled(job, f"the shard of part {job.name}")
+        code = pickled(job, f"the shard of part {job.name}")
         with contextlib.suppress(OSError):  # it has died: the pipe says so when it is read
             self.pipe.send_bytes(code)
 
@@ -114,7 +114,7 @@ class _Worker:
             return None
         if not self.ready:
             if said is not None:
-                raise ConfigError(f"the function cannot be loaded: {said.message}", hint=said.hint)
+                raise ConfigError(said.message, hint=said.hint)
             self.ready = True
             return None
         job, self.job = self.job, None
@@ -150,16 +150,6 @@ class _Worker:
         self.process.join()
 
 
-def _pickled(value: object, what: str) -> bytes:
-    try:
-        return pickle.dumps(value)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ConfigError(
-            f"{what} cannot be sent to another process: {error}",
-            hint="use a function of a module's top level, or a functools.partial of one",
-        ) from error
-
-
 def _work(pipe: Connection, code: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver is told, and ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -167,10 +157,9 @@ def _work(pipe: Connection, code: bytes) -> None:
         os.environ.setdefault(name, "1")
     pa.set_cpu_count(1)
     with threadpool_limits(1):
-        try:
-            fn: ShardFunction = pickle.loads(code)  # noqa: S301 - our own parent's
-        except Exception as error:  # whatever the user's module raises as it is imported
-            pipe.send(crash(error))
+        fn = load(code)
+        if isinstance(fn, Failure):
+            pipe.send(fn)
             return
         pipe.send(None)
         while True:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from llmlabel.engine.parts import Job, ShardFunction, make_part
-from llmlabel.errors import DataError, LLMLabelError
+from llmlabel.errors import ConfigError, DataError, LLMLabelError
 
-__all__ = ["Engine", "Failure", "attempt", "crash"]
+__all__ = ["Engine", "Failure", "attempt", "load", "pickled"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,39 @@ def attempt(fn: ShardFunction, job: Job) -> Failure | None:
     try:
         make_part(fn, job)
     except Exception as error:  # the function is the user's: any may come
-        return crash(error)
+        return _crash(error)
     return None
 
 
-def crash(error: BaseException) -> Failure:
+def pickled(value: object, what: str) -> bytes:
+    """Return what another process gets, as bytes that are never written to a disk.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be sent.
+    """
+    try:
+        return pickle.dumps(value)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"{what} cannot be sent to another process: {error}",
+            hint="use a function of a module's top level, or a functools.partial of one",
+        ) from error
+
+
+def load(code: bytes) -> ShardFunction | Failure:
+    """Return the function that `pickled` sent, or why it cannot be loaded here."""
+    try:
+        fn: ShardFunction = pickle.loads(code)  # noqa: S301 - our own driver's
+    except Exception as error:  # whatever the user's module raises as it is imported
+        failure = _crash(error)
+        message = f"the function cannot be loaded: {failure.message}"
+        return Failure(message, failure.hint, fatal=True)
+    return fn
+
+
+def _crash(error: Exception) -> Failure:
     """Return an exception as a failure; of an unexpected one, the line that raised it."""
     if isinstance(error, LLMLabelError):
         return Failure(error.message, error.hint, fatal=not isinstance(error, DataError))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from llmlabel.engine.outcome import Failure, attempt
+from llmlabel.engine.outcome import Failure, attempt, load, pickled
 from llmlabel.engine.parts import Job, ShardFunction
 from llmlabel.errors import ConfigError
 from llmlabel.extras import need_packages
@@ -17,6 +19,7 @@ from llmlabel.extras import need_packages
 __all__ = ["run_on_ray"]
 
 _STORE: Final = 100 << 20  # tables go through files: the object store holds next to nothing
+_KNOCK_S: Final = 10.0
 
 
 def run_on_ray(
@@ -44,18 +47,25 @@ def run_on_ray(
     import ray
 
     with _connected(address, workers):
-        task = ray.remote(num_cpus=1, max_retries=tries - 1)(attempt)
-        code = ray.put(fn)
+        task = ray.remote(num_cpus=1, max_retries=tries - 1)(_task)
+        sent = ray.put((pickled(fn, "the function"), sys.path))
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         most = max_in_flight or 2 * max(1, int(resources.get("CPU", 1)))
         left, running = deque(jobs), dict[Any, Job]()
         while left or running:
             while left and len(running) < most:
                 job = left.popleft()
-                running[task.remote(code, job)] = job
+                running[task.remote(sent, job)] = job
             for done in ray.wait(list(running), num_returns=1)[0]:
                 job = running.pop(done)
                 yield job, _outcome(done, tries)
+
+
+def _task(sent: tuple[bytes, list[str]], job: Job) -> Failure | None:
+    code, paths = sent
+    sys.path += [path for path in paths if path not in sys.path]  # the user's modules are there
+    fn = load(code)
+    return fn if isinstance(fn, Failure) else attempt(fn, job)
 
 
 def _outcome(done: Any, tries: int) -> Failure | None:
@@ -78,6 +88,8 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address:
+        _check_address(address)
     local: dict[str, Any] = {
         "num_cpus": workers or os.cpu_count(),
         "include_dashboard": False,
@@ -91,12 +103,27 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
             **({} if address else local),
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(
-            f"no Ray cluster at {address or 'this machine'}: {reason}",
-            hint="start one with: ray start --head; or leave the address out",
-        ) from error
+        raise _no_cluster(address or "this machine", error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Knock before Ray does, which would wait for minutes for what is not there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # ``auto`` and whatever else Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(where: str, error: Exception) -> ConfigError:
+    reason = str(error).strip().split("\n")[0]
+    return ConfigError(
+        f"no Ray cluster at {where}: {reason}",
+        hint="start one with: ray start --head; or leave the address out",
+    )
