@@ -118,7 +118,7 @@ def find_duplicates(
     Returns
     -------
     Clusters. They do not depend on how documents are ordered or cut into shards, apart from
-    ``"first"``.
+    ``"first"``. Memory beside the sketches: 85 bytes per document (85 MB per million), 20 MB.
 
     Examples
     --------
@@ -208,6 +208,6 @@ def _codes(values: Sequence[Any] | npt.NDArray[Any]) -> Ints:
     try:
         array = pa.array(values, from_pandas=True)
         codes = pc.index_in(array, array.unique().drop_null().sort())
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowException, TypeError) as error:
         raise DataError(f"values cannot be ordered: {error}") from error
     return np.asarray(codes.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)

@@ -99,7 +99,7 @@ def near_pairs(
 
     Returns
     -------
-    The pairs. Memory beside the table: 80 bytes per document (80 MB per million).
+    The pairs. Memory beside the table: 45 bytes per document (45 MB per million), 20 MB.
 
     Notes
     -----

@@ -80,7 +80,13 @@ class Cut:
     passages: npt.NDArray[np.int64]
 
 
-def passages(texts: Sequence[str], unit: Unit = "line", *, min_words: int = 5) -> Passages:
+def passages(
+    texts: Sequence[str],
+    unit: Unit = "line",
+    *,
+    min_words: int = 5,
+    segments: Segments | None = None,
+) -> Passages:
     r"""Return the hashes of the passages of documents.
 
     Parameters
@@ -92,6 +98,8 @@ def passages(texts: Sequence[str], unit: Unit = "line", *, min_words: int = 5) -
         stop, exclamation or question mark, or with the line).
     min_words
         Shorter passages are never repeated: headings, names, "Yes."
+    segments
+        The documents' segmentation, where filters have made it already.
 
     Notes
     -----
@@ -108,11 +116,13 @@ def passages(texts: Sequence[str], unit: Unit = "line", *, min_words: int = 5) -
     if min_words < 1:
         raise ConfigError(f"min_words: expected at least 1, got {min_words}")
     hashes, counts = [np.empty(0, np.uint64)], [np.zeros(1, np.int64)]
-    for batch in batches(texts):
+    if segments is not None and len(segments) != len(texts):
+        raise DataError(f"{len(texts)} texts, but a segmentation of {len(segments)}")
+    for batch in [slice(0, len(texts))] if segments is not None else batches(texts):
         pieces = pl.Series(texts[batch], dtype=pl.String).str.extract_all(UNITS[unit])
         counts.append(pieces.list.len().to_numpy().astype(np.int64))
         lengths = pieces.explode(empty_as_null=False).str.len_chars().to_numpy().astype(np.int64)
-        hashes.append(_hash(segment(texts[batch]), lengths, counts[-1], min_words))
+        hashes.append(_hash(segments or segment(texts[batch]), lengths, counts[-1], min_words))
     return Passages(np.concatenate(hashes), np.cumsum(np.concatenate(counts)))
 
 

@@ -95,8 +95,8 @@ def _iban(found: re.Match[str]) -> tuple[int, int] | None:
     text = found[0]
     # Words in capitals may follow: the longest beginning that is valid.
     for end in range(len(text), 14, -1):
-        cut = text[end - 1].isalnum() and text[end : end + 1].isalnum()
-        if not cut and iban.is_valid(text[:end], check_country=False):
+        whole = text[end - 1].isalnum() and not text[end : end + 1].isalnum()
+        if whole and iban.is_valid(text[:end], check_country=False):
             return found.start(), found.start() + end
     return None
 
@@ -119,7 +119,7 @@ def _card(found: re.Match[str]) -> tuple[int, int] | None:
     from stdnum import luhn
 
     digits = re.sub("[ -]", "", found[0])
-    known = _ISSUER.fullmatch(digits) is not None and len(set(digits)) > 2
+    known = _ISSUER.fullmatch(digits) is not None and len(set(digits)) > 1
     return found.span() if known and luhn.is_valid(digits) else None
 
 
