@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -18,11 +18,14 @@ from llmlabel.corpus.sketches import Sketches
 from llmlabel.corpus.verdict import Verdict
 from llmlabel.errors import ConfigError, DataError, UnknownNameError
 
-__all__ = ["KEEP", "Clusters", "Keep", "clusters_of", "find_duplicates"]
+__all__ = ["KEEP", "Clusters", "Keep", "best_first", "clusters_of", "find_duplicates"]
 
 Ints = npt.NDArray[np.int64]
 Keep = Literal["first", "longest", "newest", "best"]
+Alike = Callable[[Ints, Ints], npt.NDArray[np.float32]]
 KEEP: Final[tuple[Keep, ...]] = ("first", "longest", "newest", "best")
+
+_BLOCK: Final = 1 << 13  # similarities at a time
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Clusters:
     similarity : float32 array, shape (n,)
         To the document that is kept.
     kind : object array, shape (n,)
-        ``""`` (no duplicates), ``"kept"``, ``"exact"``, ``"near"``, or ``"linked"``: less
-        like the kept one than the threshold, joined to it through others.
+        ``""`` (no duplicates), ``"kept"``, ``"exact"``, ``"near"``, ``"semantic"``, or
+        ``"linked"``: less like the kept one than the threshold, joined to it through others.
     skipped
         Pairs that were not compared since a bucket was too large.
     """
@@ -56,9 +59,9 @@ class Clusters:
         return np.asarray(self.keeper == np.arange(len(self.keeper)))
 
     def verdict(self) -> Verdict:
-        """Return why documents are dropped: exact, near or linked duplicate."""
+        """Return why documents are dropped: exact, near, semantic or linked duplicate."""
         reason = np.full(len(self.kind), "", object)
-        for kind in ("exact", "near", "linked"):
+        for kind in ("exact", "near", "semantic", "linked"):
             reason[self.kind == kind] = f"{kind} duplicate"
         return Verdict(reason, {"similarity": self.similarity, "cluster": self.cluster})
 
@@ -128,7 +131,11 @@ def find_duplicates(
     >>> found.kind.tolist(), found.keep.tolist()
     (['near', 'near', '', 'kept'], [False, False, True, True])
     """
-    order = _ranks(len(sketches), keep, values, ids)
+    order = best_first(len(sketches), keep, values, ids)
+
+    def alike(left: Ints, right: Ints) -> npt.NDArray[np.float32]:
+        return estimated_jaccard(sketches.minhash[left], sketches.minhash[right])
+
     first, group = exact_groups(sketches.exact)
     label, skipped = group, 0
     if threshold is not None:
@@ -136,24 +143,35 @@ def find_duplicates(
         pairs = near_pairs(sketches.minhash, threshold, among=first, rows=rows, window=window)
         label = joined(len(first), group[pairs.left], group[pairs.right])[group]
         skipped = pairs.skipped
-    return clusters_of(label, order, sketches, threshold, skipped)
+    found = clusters_of(label, order, alike, threshold=threshold or 1.0, skipped=skipped)
+    same = (sketches.exact == sketches.exact[found.keeper]).all(axis=1) & ~found.keep
+    found.kind[same], found.similarity[same] = "exact", 1.0
+    return found
 
 
 def clusters_of(
-    label: Ints, order: Ints, sketches: Sketches, threshold: float | None, skipped: int = 0
+    label: Ints,
+    order: Ints,
+    alike: Alike,
+    *,
+    threshold: float,
+    kind: str = "near",
+    skipped: int = 0,
 ) -> Clusters:
     """Return the clusters of labels, each with its best document kept.
 
     Parameters
     ----------
     label : int array, shape (n,)
-        Equal for documents of one cluster.
+        Equal for documents of one cluster (`lsh.joined`).
     order : int array, shape (n,)
-        All rows, best first.
-    sketches
-        Of the n documents.
+        All rows, best first (`best_first`).
+    alike
+        From two arrays of rows their similarities.
     threshold
-        Of near duplicates.
+        Documents less like the one that is kept are ``"linked"``, others of `kind`.
+    kind
+        ``"near"`` or ``"semantic"``.
     skipped
         Pairs not compared.
     """
@@ -162,33 +180,31 @@ def clusters_of(
     # np.unique gives the first of each in the order of the rows given: best first.
     _, best = np.unique(cluster[order], return_index=True)
     keeper = order[best][cluster]
-    size = np.bincount(cluster)[cluster] if len(cluster) else cluster
-    similarity = _similarity(sketches, keeper)
-    exact = (sketches.exact == sketches.exact[keeper]).all(axis=1)
-    kind = np.full(len(label), "", object)
-    lost = keeper != np.arange(len(label))
-    kind[~lost & (size > 1)] = "kept"
-    kind[lost] = "near"
-    if threshold is not None:
-        kind[lost & (similarity < np.float32(threshold))] = "linked"
-    kind[lost & exact] = "exact"
-    return Clusters(cluster, keeper, similarity, kind, skipped)
+    similarity = np.ones(len(label), np.float32)
+    kinds = np.full(len(label), "", object)
+    lost = np.flatnonzero(keeper != np.arange(len(label)))
+    kinds[keeper[lost]] = "kept"
+    kinds[lost] = kind
+    for start in range(0, len(lost), _BLOCK):
+        rows = lost[start : start + _BLOCK]
+        similarity[rows] = alike(rows, keeper[rows])
+    kinds[lost[similarity[lost] < np.float32(threshold)]] = "linked"
+    return Clusters(cluster, keeper, similarity, kinds, skipped)
 
 
-def _similarity(sketches: Sketches, keeper: Ints) -> npt.NDArray[np.float32]:
-    out = np.ones(len(keeper), np.float32)
-    other = np.flatnonzero(keeper != np.arange(len(keeper)))
-    for first in range(0, len(other), 1 << 13):
-        rows = other[first : first + (1 << 13)]
-        out[rows] = estimated_jaccard(sketches.minhash[rows], sketches.minhash[keeper[rows]])
-    out[(sketches.exact == sketches.exact[keeper]).all(axis=1)] = 1.0
-    return out
-
-
-def _ranks(
-    n: int, keep: Keep, values: Sequence[Any] | npt.NDArray[Any] | None, ids: Sequence[Any] | None
+def best_first(
+    n: int,
+    keep: Keep = "first",
+    values: Sequence[Any] | npt.NDArray[Any] | None = None,
+    ids: Sequence[Any] | None = None,
 ) -> Ints:
-    """Return all rows, best first."""
+    """Return the rows of n documents, best first by a rule (see `find_duplicates`).
+
+    Examples
+    --------
+    >>> best_first(3, "longest", [5, 9, 5], ids=["b", "c", "a"]).tolist()
+    [1, 2, 0]
+    """
     if keep not in KEEP:
         raise UnknownNameError("rule", keep, KEEP, where="keep")
     for name, given in (("values", values), ("ids", ids)):

@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.corpus.lsh import Pairs, check_threshold
+from llmlabel.corpus.clusters import Clusters, Keep, best_first, clusters_of
+from llmlabel.corpus.lsh import Pairs, check_threshold, joined
 from llmlabel.errors import DataError
 from llmlabel.lf.neighbours import approximate_search
 
-__all__ = ["semantic_pairs"]
+__all__ = ["find_semantic", "semantic_pairs"]
 
 _BLOCK: Final = 2048  # rows and columns of a block of cosines: 16 MB
+
+
+def find_semantic(
+    vectors: npt.NDArray[Any],
+    *,
+    threshold: float = 0.9,
+    neighbours: int | None = None,
+    keep: Keep = "first",
+    values: Sequence[Any] | npt.NDArray[Any] | None = None,
+    ids: Sequence[Any] | None = None,
+) -> Clusters:
+    """Find clusters of documents whose embeddings are near, and keep one of each.
+
+    Parameters
+    ----------
+    vectors, threshold, neighbours
+        See `semantic_pairs`.
+    keep, values, ids
+        See `clusters.find_duplicates`.
+
+    Examples
+    --------
+    >>> found = find_semantic(np.array([[1.0, 0.0], [0.0, 1.0], [0.98, 0.199]]))
+    >>> found.kind.tolist()
+    ['kept', '', 'semantic']
+    """
+    order = best_first(len(vectors), keep, values, ids)
+    pairs = semantic_pairs(vectors, threshold, neighbours=neighbours)
+    label = joined(len(vectors), pairs.left, pairs.right)
+
+    def alike(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        one, other = (np.asarray(vectors[rows], np.float32) for rows in (left, right))
+        # What float32 rounds off is no reason to be less alike than the pair that was found.
+        return np.asarray(np.einsum("nd,nd->n", one, other) + 1e-6, np.float32).clip(-1.0, 1.0)
+
+    return clusters_of(label, order, alike, threshold=threshold, kind="semantic")
 
 
 def semantic_pairs(
@@ -34,7 +72,7 @@ def semantic_pairs(
 
     Returns
     -------
-    Pairs, each once; `lsh.joined` makes components of them, `clusters.clusters_of` clusters.
+    Pairs, each once.
 
     Raises
     ------

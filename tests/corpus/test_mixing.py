@@ -1,5 +1,7 @@
 """A mix hits its shares, and no sharding changes which documents are in it."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -71,7 +73,7 @@ def test_any_sharding_draws_the_same(cuts: list[int], seed: int, random: object)
     order = list(range(0, N, 7))
     random.shuffle(order)  # type: ignore[attr-defined]
     edges = [0, *sorted(min(c, len(order)) for c in cuts), len(order)]
-    shards = [order[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    shards = [order[a:b] for a, b in itertools.pairwise(edges)]
 
     def of(rows: list[int]) -> dict[str, list[str]]:
         return {name: [values[i] for i in rows] for name, values in COLUMNS.items()}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmlabel.corpus.lsh import joined
-from llmlabel.corpus.semantic import semantic_pairs
+from llmlabel.corpus.semantic import find_semantic, semantic_pairs
 from llmlabel.errors import ConfigError, DataError
 
 
@@ -52,3 +52,13 @@ def test_errors_name_what_is_wrong() -> None:
         semantic_pairs(np.ones(3))
     with pytest.raises(ConfigError, match="threshold"):
         semantic_pairs(np.eye(2), 0.0)
+
+
+def test_clusters_keep_the_best_and_say_how_near_the_others_are() -> None:
+    angles = np.array([0.0, 0.3, 0.6, 2.0])
+    table = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = find_semantic(table, threshold=0.95, keep="best", values=[0.9, 0.5, 0.1, 0.0])
+    assert found.kind.tolist() == ["kept", "semantic", "linked", ""]
+    assert found.keep.tolist() == [True, False, False, True]
+    assert found.similarity[1:3] == pytest.approx(np.cos([0.3, 0.6]), abs=1e-5)
+    assert found.verdict().reason[1] == "semantic duplicate"
