@@ -15,7 +15,7 @@ import pyarrow.parquet
 from llmlabel.io.files import atomic_write
 from llmlabel.io.tables import plain_value
 
-__all__ = ["GrowingParquet", "growing_parquet", "unite_schemas"]
+__all__ = ["GrowingParquet", "as_text", "growing_parquet", "unite_schemas"]
 
 _ROWS: Final = 8_192
 
@@ -66,10 +66,11 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
     except pa.ArrowException:
         if not pa.types.is_string(field.type):
             raise
-        return pa.array([_as_text(v) for v in column.to_pylist()], pa.string())
+        return pa.array([as_text(v) for v in column.to_pylist()], pa.string())
 
 
-def _as_text(value: object) -> str | None:
+def as_text(value: object) -> str | None:
+    """Return a value as text: itself, or as JSON."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, default=plain_value)

@@ -62,9 +62,17 @@ class StepFolder:
         facts: Mapping[str, Any] = read_json(self.path / MANIFEST)["facts"] if self.done else {}
         return facts
 
-    def start(self) -> None:
-        """Make the folder, empty but for checkpoints: what a killed run left is no result."""
+    def start(self, *, afresh: bool = True) -> None:
+        """Make the folder, empty but for checkpoints: what a killed run left is no result.
+
+        Parameters
+        ----------
+        afresh
+            False for a step that knows by itself what of it is.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        if not afresh:
+            return
         for left in self.path.iterdir():
             if left.name == CHECKPOINTS:
                 continue

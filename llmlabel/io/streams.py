@@ -20,7 +20,7 @@ from llmlabel.errors import DataError, no_such_file
 from llmlabel.io.files import atomic_write
 from llmlabel.io.tables import check_suffix, json_lines, read_table, restore_text, write_table
 
-__all__ = ["STDIN", "Chunk", "Sink", "count_rows", "open_sink", "read_chunks"]
+__all__ = ["STDIN", "Chunk", "Sink", "count_rows", "json_object", "open_sink", "read_chunks"]
 
 STDIN: Final = "-"
 _ROWS: Final = 8_192
@@ -122,6 +122,14 @@ def _json_lines(
 
 
 def _row(line: bytes, name: str, number: int) -> dict[str, Any]:
+    try:
+        return json_object(line)
+    except ValueError as error:
+        raise DataError(str(error), file=name, line=number) from error
+
+
+def json_object(line: bytes) -> dict[str, Any]:
+    """Return the JSON object of a line; a ValueError says what it is instead."""
     text = line.removeprefix(codecs.BOM_UTF8).rstrip()
     try:
         row = orjson.loads(text)
@@ -129,10 +137,9 @@ def _row(line: bytes, name: str, number: int) -> dict[str, Any]:
         try:
             row = json.loads(text)  # takes NaN and integers of any size
         except ValueError:
-            message = f"not JSON: {error.msg} at column {error.colno}"
-            raise DataError(message, file=name, line=number) from error
+            raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
     if not isinstance(row, dict):
-        raise DataError(f"expected a JSON object, got {type(row).__name__}", file=name, line=number)
+        raise ValueError(f"expected a JSON object, got {type(row).__name__}")
     return row
 
 
