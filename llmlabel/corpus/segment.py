@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
 from llmlabel.corpus.characters import Kind, kinds, lowered
 from llmlabel.corpus.words import word_spans
@@ -19,7 +20,6 @@ Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
 BATCH_CHARACTERS: Final = 1 << 20  # arrays of this size stay in the cache
-_BREAKS: Final = (0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0x85, 0x2028, 0x2029)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Segments:
         The `Kind` of each code point.
     offsets : int64 array, shape (n + 1,)
         Document i is ``codes[offsets[i]:offsets[i + 1] - 1]``.
+    letters
+        See `segment`.
 
     Examples
     --------
@@ -86,6 +88,7 @@ class Segments:
     codes: npt.NDArray[np.uint32]
     kinds: npt.NDArray[np.uint8]
     offsets: Ints
+    letters: bool = False
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -98,7 +101,7 @@ class Segments:
     @cached_property
     def words(self) -> Spans:
         """Words and punctuation, as spaCy's English tokenizer cuts them (see `words`)."""
-        return self._spans(*word_spans(self.codes, self.kinds))
+        return self.spans(*word_spans(self.codes, self.kinds, letters=self.letters))
 
     @cached_property
     def terms(self) -> Spans:
@@ -114,13 +117,74 @@ class Segments:
             start |= single
             start |= inside & (self.kinds != Kind.MARK) & _before(single)
         end = inside & _after(start | ~inside)
-        return self._spans(np.flatnonzero(start), np.flatnonzero(end) + 1)
+        return self.spans(np.flatnonzero(start), np.flatnonzero(end) + 1)
+
+    @cached_property
+    def opens_piece(self) -> npt.NDArray[np.bool_]:
+        """Whether white space stands before each word, shape of `words`."""
+        return self.kinds.take(self.words.start - 1) <= Kind.SPACE
+
+    @cached_property
+    def pieces(self) -> Spans:
+        """What is between white space, as `str.split` cuts it."""
+        first = np.flatnonzero(self.opens_piece)
+        last = np.append(first[1:], len(self.words))[: len(first)] - 1
+        return self.spans(self.words.start.take(first), self.words.end.take(last))
+
+    @cached_property
+    def newline_lines(self) -> Spans:
+        """What is between newlines, empty lines too."""
+        breaks = np.flatnonzero(self.kinds == Kind.NEWLINE)
+        return self.spans(breaks[:-1] + 1, breaks[1:])
 
     @cached_property
     def lines(self) -> Spans:
-        """What is between newlines, empty lines too."""
-        breaks = np.flatnonzero(self.kinds == Kind.NEWLINE)
-        return self._spans(breaks[:-1] + 1, breaks[1:])
+        """Lines as `str.splitlines` cuts them: at every line break, no empty one at the end."""
+        breaks = np.flatnonzero(self.kinds <= Kind.BREAK)
+        start, end = breaks[:-1] + 1, breaks[1:]
+        closes = np.zeros(len(self.codes), np.bool_)
+        closes[self.offsets[1:] - 1] = True
+        none = (start == end) & closes[end]
+        none |= (start == end) & (self.codes[end] == 10) & (self.codes[start - 1] == 13)
+        return self.spans(start[~none], end[~none])
+
+    def spans(self, start: Ints, end: Ints) -> Spans:
+        """Return stretches, in order, with the documents that they are in."""
+        return Spans(start, end, np.searchsorted(start, self.offsets))
+
+    def subset(self, spans: Spans, kept: npt.NDArray[np.bool_]) -> Spans:
+        """Return those spans for which a flag is set."""
+        return self.spans(spans.start[kept], spans.end[kept])
+
+    @cached_property
+    def line_edges(self) -> tuple[Ints, Ints]:
+        """The first and the last word of each of `lines`."""
+        return self.edges(self.lines)
+
+    def edges(self, spans: Spans) -> tuple[Ints, Ints]:
+        """Return the first and the last word in each span; the last is less where none is."""
+        first = np.searchsorted(self.words.start, spans.start)
+        return first, np.searchsorted(self.words.start, spans.end) - 1
+
+    def count(self, places: Ints) -> Ints:
+        """Return how many of some places, in order, are in each document."""
+        return np.diff(np.searchsorted(places, self.offsets))
+
+    def totals(self, spans: Spans, numbers: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+        """Return the sum of a number per span over each document's spans."""
+        sums = np.bincount(spans.document, numbers, len(self))
+        return sums.astype(np.float64, copy=False)
+
+    @cached_property
+    def ascii(self) -> bytes:
+        """The batch in lower case, one byte per code point; what is no ASCII is 0x7f."""
+        return np.minimum(self.codes, 127).astype(np.uint8).tobytes().lower()
+
+    def find(self, phrases: Sequence[str]) -> Ints:
+        """Return where ASCII phrases in lower case occur, whatever their case in the text."""
+        search = BytesAhoCorasick([p.encode() for p in phrases], MatchKind.LeftmostFirst)
+        found = search.find_matches_as_indexes(self.ascii)
+        return np.array([start for _, start, _ in found], np.int64)
 
     @cached_property
     def word_hashes(self) -> Hashes:
@@ -144,24 +208,26 @@ class Segments:
     def _code_sums(self) -> Hashes:
         return _sums(self.codes)
 
-    def _spans(self, start: Ints, end: Ints) -> Spans:
-        return Spans(start, end, np.searchsorted(start, self.offsets))
 
-
-def segment(texts: Sequence[str]) -> Segments:
+def segment(texts: Sequence[str], *, letters: bool = False) -> Segments:
     """Join a batch of documents into one array and look up what each code point is.
 
     Parameters
     ----------
     texts
         n documents; see `batches` for how many at a time.
+    letters
+        Whether in scripts without spaces (Han, Kana, Thai, Lao, Khmer, Burmese) each letter
+        is a word. Otherwise a word is what is between spaces, as datatrove's filters have it
+        unless they are told the language; then mean lengths and n-grams say little of such
+        texts. Either way thresholds made for English do not fit them. Terms are always cut.
     """
     joined = "\n".join(["", *texts, ""])
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
     offsets = np.ones(len(texts) + 1, np.int64)
     np.cumsum([len(text) + 1 for text in texts], out=offsets[1:])
     offsets[1:] += 1
-    return Segments(codes, kinds()[codes], offsets)
+    return Segments(codes, kinds()[codes], offsets, letters)
 
 
 def batches(texts: Sequence[str], characters: int = BATCH_CHARACTERS) -> Iterator[slice]:
