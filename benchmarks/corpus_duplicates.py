@@ -12,6 +12,8 @@ curve over thresholds is among them.
 
 dedup_docs_per_second, dedup_docs_per_second_2
     Ours, text to clusters: one process, and two.
+dedup_docs_per_cpu_second
+    The same of CPU seconds, which other programs on the machine do not change so much.
 dedup_over_rensa, dedup_over_datatrove
     Documents per second, one process each, ours over theirs. rensa's sketch is parallel.
 dedup_recall, dedup_precision
@@ -150,13 +152,15 @@ def ours(source: Path, settings: Path, target: Path) -> None:
     _load(str(source))
     sketch(_texts[:100])  # tables that are made once
     runs = json.loads(settings.read_text())["runs"]
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     made = sketch(_texts)
     out: dict[str, Any] = {"seconds_sketch": time.perf_counter() - started}
+    out["cpu_sketch"] = time.process_time() - cpu
     for i, threshold in enumerate(runs):
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         found = find_duplicates(made, threshold=threshold)
         out[f"seconds_{i}"] = time.perf_counter() - started
+        out[f"cpu_{i}"] = time.process_time() - cpu
         out[f"left_{i}"], out[f"right_{i}"] = _alike(made, found.cluster, threshold)
     with ProcessPoolExecutor(2, initializer=_load, initargs=(str(source),)) as pool:
         list(pool.map(_sketch, [(0, 100), (0, 100)]))
@@ -223,6 +227,8 @@ def against_rensa(turns: int) -> dict[str, Any]:
         last = turned[-1][side]
         rates = [n / float(t[side]["seconds_sketch"] + t[side]["seconds_0"]) for t in turned]
         out[f"{name}_docs_per_second"] = statistics.median(rates)
+        spent = [n / float(t[side]["cpu_sketch"] + t[side]["cpu_0"]) for t in turned]
+        out[f"{name}_docs_per_cpu_second"] = statistics.median(spent)
         out[f"{name}_peak_mb"] = float(last["peak_mb"])
         for i, threshold in enumerate(runs):
             pairs = last[f"left_{i}"], last[f"right_{i}"]
