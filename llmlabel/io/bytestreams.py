@@ -68,7 +68,7 @@ def _codec(path: Path) -> _Codec | None:
             "zstd",
             lambda: zstandard.ZstdDecompressor().decompressobj(),
             zstandard.ZstdError,
-            1 << 13,
+            1 << 10,
             lambda data, at: data[at + 4] & 0x08 == 0,
             b"\x28\xb5\x2f\xfd",
             5,

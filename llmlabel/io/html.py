@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from llmlabel.extras import need_packages
 
 __all__ = ["html_to_text"]
@@ -31,4 +33,6 @@ def html_to_text(html: bytes | str) -> str | None:
     need_packages("HTML to text", "trafilatura", extra="corpus")
     from trafilatura import extract
 
+    # It warns of each page without text; whoever calls says so by name.
+    logging.getLogger("trafilatura").setLevel(logging.ERROR)
     return extract(html, include_comments=False, deduplicate=False) or None

@@ -16,7 +16,9 @@ __all__ = ["read_warc"]
 _LINE: Final = 32 << 10
 _HEADERS: Final = 256 << 10
 _DOCUMENTS: Final = frozenset({"response", "resource", "conversion"})
+_OTHERS: Final = frozenset({"warcinfo", "request", "metadata", "revisit", "continuation"})
 _HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
+_VERSION: Final = re.compile(rb"WARC/1\.\d\r?\n")
 _LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*(\d+)[ \t]*\r?\n", re.IGNORECASE)
 _TYPE: Final = re.compile(rb"\nwarc-type:[ \t]*([a-z]+)[ \t]*\r?\n", re.IGNORECASE)
 
@@ -68,6 +70,10 @@ def _headers(reader: ByteReader) -> tuple[bytes, int]:
     while line and line.strip() and len(headers) < _HEADERS:
         line = reader.line(_LINE)
         headers += line
+    *_, last = [0, *(found.start() for found in _VERSION.finditer(headers))]
+    if last:  # one record broke off in its headers, and the next began
+        lost += last
+        del headers[:last]
     return bytes(headers), lost
 
 
@@ -77,8 +83,11 @@ def _record(reader: ByteReader, headers: bytes, number: int, collector: Collecto
     if length is None or kind is None:
         missing = "Content-Length" if length is None else "WARC-Type"
         return collector.damage("broken record", f"no {missing} in its headers", number)
+    name = kind[1].decode().lower()
+    if name not in _DOCUMENTS | _OTHERS:
+        collector.damage("broken record", f"unknown WARC-Type {name!r}", number)
     size, most = int(length[1]), collector.options.max_document_bytes
-    if kind[1].decode().lower() not in _DOCUMENTS:
+    if name not in _DOCUMENTS:
         reader.skip(size)
         return None
     if size > most:
