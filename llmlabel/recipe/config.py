@@ -8,6 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from llmlabel.embed.model_folder import MINILM
+from llmlabel.recipe.corpus_config import (
+    CleanStep,
+    DedupStep,
+    EngineConfig,
+    FilterStep,
+    MixStep,
+    SampleStep,
+)
 from llmlabel.recipe.lf_specs import LFSpec, SliceSpec, Strict
 
 __all__ = ["SPLITS", "STEP_CONFIGS", "Endpoints", "RecipeConfig", "Split", "StepConfig"]
@@ -30,11 +38,22 @@ class TaskConfig(Strict):
 class DataConfig(Strict):
     """Where the rows are; paths are relative to the recipe's folder."""
 
-    train: str = Field(description="rows to be labeled: CSV, JSONL, Parquet or a datasets folder")
+    train: str | None = Field(
+        None, description="rows to be labeled: CSV, JSONL, Parquet or a datasets folder"
+    )
+    corpus: str | None = Field(
+        None, description="in place of train: a folder of Parquet, JSONL or WARC files to filter"
+    )
     valid: str | None = None
     test: str | None = None
     id: str | None = Field(None, description="the column of ids; without one, rows are numbered")
     gold: str | None = Field(None, description="the column of gold labels, used to measure only")
+
+    @model_validator(mode="after")
+    def _check_source(self) -> DataConfig:
+        if (self.train is None) == (self.corpus is None):
+            raise ValueError("give train (rows to be labeled) or corpus (documents to be filtered)")
+        return self
 
 
 class RecordedConfig(Strict):
@@ -247,28 +266,49 @@ class ReportStep(Strict):
 
 
 StepConfig = Annotated[
-    EmbedStep | AskStep | LabelStep | AggregateStep | DistillStep | EvaluateStep | ReportStep,
+    CleanStep
+    | DedupStep
+    | SampleStep
+    | EmbedStep
+    | AskStep
+    | LabelStep
+    | AggregateStep
+    | DistillStep
+    | EvaluateStep
+    | FilterStep
+    | MixStep
+    | ReportStep,
     Field(discriminator="step"),
 ]
 
 STEP_CONFIGS: Mapping[str, type[Strict]] = {
+    "clean": CleanStep,
+    "dedup": DedupStep,
+    "sample": SampleStep,
     "embed": EmbedStep,
     "ask": AskStep,
     "label": LabelStep,
     "aggregate": AggregateStep,
     "distill": DistillStep,
     "evaluate": EvaluateStep,
+    "filter": FilterStep,
+    "mix": MixStep,
     "report": ReportStep,
 }
 
 # What must stand somewhere before a step, and what may stand there.
 _NEEDS: Mapping[str, tuple[str, ...]] = {
+    "dedup": ("clean",),
+    "sample": ("clean",),
     "aggregate": ("label",),
     "distill": ("aggregate",),
     "evaluate": ("aggregate",),
-    "report": ("aggregate",),
+    "filter": ("clean",),
+    "mix": ("filter",),
 }
-_ORDER = ("embed", "ask", "label", "aggregate", "distill", "evaluate", "report")
+_ORDER = tuple(STEP_CONFIGS)
+_ON_CORPORA = ("clean", "dedup", "sample", "filter", "mix")
+_ON_ROWS = ("embed", "ask", "label", "aggregate", "distill", "evaluate")
 
 
 class RecipeConfig(Strict):
@@ -289,6 +329,7 @@ class RecipeConfig(Strict):
             for needed in _NEEDS.get(kind, ()):
                 if needed not in seen:
                     raise ValueError(f"the step '{kind}' needs a step '{needed}' before it")
+            self._check_data(kind, seen)
             if getattr(config, "features", None) == "embeddings" and "embed" not in seen:
                 raise ValueError("features: embeddings needs a step 'embed' before it")
             late = [s for s in seen if _ORDER.index(s) > _ORDER.index(kind)]
@@ -302,6 +343,16 @@ class RecipeConfig(Strict):
             if prompts.count(name) > 1:
                 raise ValueError(f"two steps ask the prompt '{name}'")
         return self
+
+    def _check_data(self, kind: str, seen: list[str]) -> None:
+        """Check that a step has what it works on: rows, or a corpus."""
+        if self.data.corpus is None and kind in _ON_CORPORA:
+            raise ValueError(f"the step '{kind}' works on a corpus; data: names none")
+        if self.data.corpus is not None and kind in _ON_ROWS and "sample" not in seen:
+            raise ValueError(f"the step '{kind}' needs a step 'sample' before it")
+        ends = "aggregate" if self.data.corpus is None else "filter"
+        if kind == "report" and ends not in seen:
+            raise ValueError(f"the step 'report' needs a step '{ends}' before it")
 
 
 class EndpointConfig(Strict):
@@ -317,6 +368,10 @@ class Endpoints(Strict):
     """A ``--config`` file: where things run. No secrets: those are in the environment."""
 
     endpoints: dict[str, EndpointConfig] = {}
+    engine: EngineConfig = Field(
+        default_factory=lambda: EngineConfig(),  # type: ignore[call-arg]
+        description="what the shards of a corpus are worked on by",
+    )
     prices: dict[str, dict[str, Any]] = Field(
         {}, description="dollars per million tokens, in front of those of configs/prices.yaml"
     )

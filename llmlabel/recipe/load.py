@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from llmlabel.errors import ConfigError, did_you_mean, nearest_name
 from llmlabel.io import Positions, fingerprint, read_yaml
 from llmlabel.io.shipped import shipped_folder
-from llmlabel.recipe.config import STEP_CONFIGS, Endpoints, RecipeConfig
+from llmlabel.recipe.config import SPLITS, STEP_CONFIGS, Endpoints, RecipeConfig, Split
 from llmlabel.recipe.lf_specs import LF_SPECS
 from llmlabel.schema import Task
 
@@ -52,6 +52,14 @@ class Recipe:
     def name(self) -> str:
         """The recipe's name, and its run folder's."""
         return self.config.name
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits of its rows; those drawn from a corpus are for training."""
+        data = self.config.data
+        return tuple(
+            s for s in SPLITS if getattr(data, s) is not None or (s == "train" and data.corpus)
+        )
 
     @property
     def folder(self) -> Path:

@@ -20,14 +20,17 @@ from llmlabel.lf import apply, require_columns
 from llmlabel.llm import LocalClient, RecordedClient
 from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
-from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep
+from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep, StepConfig
+from llmlabel.recipe.corpus_config import CleanStep
 from llmlabel.recipe.lfs import text_column
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
 from llmlabel.recipe.steps.aggregate import check_model
+from llmlabel.recipe.steps.clean import check_clean, first_rows
 from llmlabel.recipe.steps.label import build_lfs, fail
 from llmlabel.recipe.steps.load import load_split
 from llmlabel.recipe.steps.report import PAGE
+from llmlabel.recipe.steps.sample import ROWS
 
 __all__ = ["PlannedStep", "check", "plan", "retry", "run"]
 
@@ -76,6 +79,8 @@ def check(recipe: Recipe) -> None:
     """
     lfs = build_lfs(recipe, recipe.folder)
     for at, config in enumerate(recipe.config.steps):
+        if isinstance(config, CleanStep):
+            recipe.located(partial(check_clean, recipe, config), "steps", at)
         if isinstance(config, AggregateStep):
             recipe.located(partial(check_model, config), "steps", at)
         if isinstance(config, AskStep):
@@ -212,7 +217,7 @@ def plan(recipe: Recipe, out: str | Path | None = None) -> list[PlannedStep]:
     for step in _steps(recipe, folder):
         cost, free = None, ""
         if isinstance(step.config, AskStep) and not step.folder.done:
-            tables = tables or _tables(recipe, step.inputs["load"])
+            tables = tables or _tables(recipe, step.inputs)
             cost, free = _plan_cost(step.config, recipe, tables)
         planned.append(
             PlannedStep(step.folder.name, step.folder.path, step.folder.done, cost, free)
@@ -225,11 +230,17 @@ def default_out(recipe: Recipe) -> Path:
     return Path("runs") / recipe.name
 
 
-def _tables(recipe: Recipe, load: StepFolder) -> dict[str, pa.Table]:
-    splits = [s for s in SPLITS if getattr(recipe.config.data, s) is not None]
+def _tables(recipe: Recipe, steps: Mapping[str, StepFolder]) -> dict[str, pa.Table]:
+    load, sample = steps["load"], steps.get("sample")
     if load.done:
-        return {s: read_table(load.path / f"rows.{s}.parquet") for s in splits}
-    return {s: load_split(recipe, s)[0] for s in splits}
+        return {s: read_table(load.path / f"rows.{s}.parquet") for s in recipe.splits}
+    sampled = None if sample is None or not sample.done else sample.path / ROWS
+    tables = {
+        s: load_split(recipe, s, sampled)[0] for s in recipe.splits if s != "train" or sampled
+    }
+    if sample is not None and sampled is None:
+        tables["train"] = first_rows(recipe)
+    return tables
 
 
 def _plan_cost(
@@ -253,7 +264,7 @@ def _steps(recipe: Recipe, folder: RunFolder) -> list[_Step]:
     """Return the steps in order, each folder named by what goes into it."""
     steps: list[_Step] = []
     found: dict[str, StepFolder] = {}
-    for config in [None, *recipe.config.steps]:  # reading the rows comes first
+    for config in _ordered(recipe):
         kind = "load" if config is None else config.step
         name = f"ask-{config.prompt_name}" if isinstance(config, AskStep) else kind
         definition = KINDS[kind]
@@ -273,12 +284,24 @@ def _steps(recipe: Recipe, folder: RunFolder) -> list[_Step]:
     return steps
 
 
+def _ordered(recipe: Recipe) -> list[StepConfig | None]:
+    """Return the steps with None for reading the rows: first, or once a corpus is sampled."""
+    steps: list[StepConfig | None] = list(recipe.config.steps)
+    kinds = [step.step for step in recipe.config.steps]
+    if recipe.config.data.corpus is None:
+        return [None, *steps]
+    if "sample" not in kinds:
+        return steps
+    at = kinds.index("sample") + 1
+    return [*steps[:at], None, *steps[at:]]
+
+
 def _run_step(recipe: Recipe, step: _Step, observer: Observer) -> None:
     if step.folder.done:
         observer.finished(step.folder.name, step.folder.facts, 0.0, reused=True)
         return
     observer.started(step.folder.name)
-    step.folder.start()
+    step.folder.start(afresh=not KINDS[step.kind].resumes)
     started = time.perf_counter()
     context = Context(recipe, step.config, step.folder, step.inputs, observer)
     facts = KINDS[step.kind].run(context)

@@ -15,6 +15,7 @@ __all__ = [
     "funnel",
     "heat_map",
     "histogram",
+    "histogram_of",
     "intervals",
     "lines",
     "reliability",
@@ -137,16 +138,21 @@ def _cell(x: float, y: float, size: int, value: float, peak: float, as_percent: 
 
 def histogram(values: Numbers, label: str, bins: int = 20) -> Markup:
     """Draw how often each confidence occurs, 0 to 1."""
-    counts, edges = np.histogram(values, bins=bins, range=(0.0, 1.0))
-    peak = max(int(counts.max(initial=0)), 1)
+    counts, _ = np.histogram(values, bins=bins, range=(0.0, 1.0))
+    return histogram_of(counts.tolist(), label)
+
+
+def histogram_of(counts: Sequence[int], label: str) -> Markup:
+    """Draw counts of equal parts of 0 to 1."""
+    peak, bins = max(max(counts, default=0), 1), len(counts)
     parts = [_axis(40, 400, 180)]
-    for count, left in zip(counts, edges[:-1], strict=True):
+    for i, count in enumerate(counts):
         height = 160 * count / peak
         parts.append(
-            f'<rect class="fill plain" x="{40 + 360 * left:.1f}" y="{180 - height:.1f}" '
-            f'width="{360 / bins - 2:.1f}" height="{height:.1f}"><title>{int(count)} rows</title></rect>'
+            f'<rect class="fill plain" x="{40 + 360 * i / bins:.1f}" y="{180 - height:.1f}" '
+            f'width="{360 / bins - 2:.1f}" height="{height:.1f}"><title>{count:,}</title></rect>'
         )
-    parts.append(f'<text class="dim" x="34" y="24" text-anchor="end">{peak}</text>')
+    parts.append(f'<text class="dim" x="34" y="24" text-anchor="end">{peak:,}</text>')
     return _svg(420, 205, "histogram", label, "".join(parts))
 
 
@@ -182,7 +188,7 @@ def reliability(curves: Sequence[tuple[str, str, Numbers, Numbers, Numbers]]) ->
             radius = 2.5 + 3.5 * np.sqrt(count / top)
             parts.append(
                 f'<circle class="dot {escape(kind)}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
-                f"<title>{int(count)} rows</title></circle>"
+                f"<title>{count:,}</title></circle>"
             )
         parts.append(f'<circle class="dot {escape(kind)}" cx="262" cy="{24 + 22 * i}" r="5"/>')
         parts.append(f'<text x="274" y="{28 + 22 * i}">{escape(name)}</text>')

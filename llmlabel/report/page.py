@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from llmlabel.analysis import conflicts
 from llmlabel.io.runs import read_json
 from llmlabel.report import charts
+from llmlabel.report.corpus import corpus, corpus_tiles
 from llmlabel.report.cost import llm_costs
 from llmlabel.report.overview import (
     funnel_steps,
@@ -38,7 +39,7 @@ def build(folder: str | Path) -> str:
     Parameters
     ----------
     folder
-        A run folder whose votes have been aggregated.
+        A run folder whose votes have been aggregated, or whose corpus has been filtered.
 
     Raises
     ------
@@ -46,12 +47,17 @@ def build(folder: str | Path) -> str:
         The folder is no run, or has no labels yet.
     """
     results = Results.read(folder)
-    results.path("aggregate", "model.json")  # says it where there are no labels yet
+    if "filter" not in results.steps:
+        results.path("aggregate", "model.json")  # says it where there are no labels yet
     style = _resource("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string(_resource("template.html.j2"))
-    return template.render(
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        loader=FunctionLoader(_resource),
+    )
+    return environment.get_template("template.html.j2").render(
         **_context(results),
         style=Markup(style),  # noqa: S704 - our own file
         style_hash=f"sha256-{digest}",
@@ -64,11 +70,27 @@ def _resource(name: str) -> str:
 
 
 def _context(results: Results) -> dict[str, Any]:
-    measured = measured_split(results)
-    context = {
+    filtered = corpus(results)
+    context: dict[str, Any] = {
         "recipe": results.recipe,
-        "tiles": tiles(results, measured),
+        "corpus": filtered,
+        "labeled": "aggregate" in results.steps,
+        "tiles": corpus_tiles(results) if filtered else [],
         "warnings": _warnings(results),
+        "steps": _steps(results),
+    }
+    if context["labeled"]:
+        labeling = _labeling(results)
+        labeling["tiles"] = [*context["tiles"], *labeling["tiles"]]
+        context |= labeling
+    context["sections"] = _sections(context)
+    return context
+
+
+def _labeling(results: Results) -> dict[str, Any]:
+    measured = measured_split(results)
+    return {
+        "tiles": tiles(results, measured),
         "funnel": charts.funnel(funnel_steps(results)),
         "parts": what_each_part_gave(results, measured),
         "evaluation": [_evaluation(s, rows) for s, rows in _ordered(results, measured)],
@@ -84,10 +106,7 @@ def _context(results: Results) -> dict[str, Any]:
         "reliability": _reliability(results, measured),
         "confusion": _confusion(results, measured),
         "contested": [_contested(c) for c in results.contested()],
-        "steps": _steps(results),
     }
-    context["sections"] = _sections(context)
-    return context
 
 
 def _slices(results: Results, measured: str | None) -> list[dict[str, str]]:
@@ -316,20 +335,33 @@ def _short(value: Any) -> str:
 
 
 def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    if context["corpus"]:
+        found += [("corpus", "Corpus"), ("dropped", "Dropped")]
+        if context["corpus"]["duplicates"]:
+            found.append(("duplicates", "Duplicates"))
+        if context["corpus"]["set_aside"]:
+            found.append(("aside", "Set aside"))
+    if context["labeled"]:
+        found += _labeling_sections(context)
+    return [*found, ("made", "How it was made")]
+
+
+def _labeling_sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [("funnel", "Funnel")]
+    if context["costs"]:
+        found.append(("cost", "LLM cost"))
     found += [(f"quality-{s['name']}", f"Quality on {s['name']}") for s in context["evaluation"]]
     found += [
         ("lfs", "Labeling functions"),
         ("conflicts", "Conflicts"),
         ("confidence", "Confidence"),
     ]
-    if context["costs"]:
-        found.insert(1, ("cost", "LLM cost"))
     if context["confusion"]:
         found.append(("confusion", "Confusion"))
     if context["contested"]:
         found.append(("contested", "Contested rows"))
-    return [*found, ("made", "How it was made")]
+    return found
 
 
 def _interval(found: Mapping[str, float | None]) -> str:

@@ -2,12 +2,29 @@
 
 from collections.abc import Mapping
 
-from llmlabel.recipe.steps import aggregate, ask, distill, embed, evaluate, label, load, report
+from llmlabel.recipe.steps import (
+    aggregate,
+    ask,
+    clean,
+    dedup,
+    distill,
+    embed,
+    evaluate,
+    filtering,
+    label,
+    load,
+    mix,
+    report,
+    sample,
+)
 from llmlabel.recipe.steps.base import Context, Observer, StepKind
 
 __all__ = ["KINDS", "Context", "Observer", "StepKind"]
 
 KINDS: Mapping[str, StepKind] = {
+    "clean": clean.KIND,
+    "dedup": dedup.KIND,
+    "sample": sample.KIND,
     "load": load.KIND,
     "embed": embed.KIND,
     "ask": ask.KIND,
@@ -15,5 +32,7 @@ KINDS: Mapping[str, StepKind] = {
     "aggregate": aggregate.KIND,
     "distill": distill.KIND,
     "evaluate": evaluate.KIND,
+    "filter": filtering.KIND,
+    "mix": mix.KIND,
     "report": report.KIND,
 }

@@ -117,12 +117,15 @@ class StepKind:
         whose results it reads.
     external
         From config and recipe to the fingerprints of whatever else it reads.
+    resumes
+        Whether it goes on from what a killed run has left in its folder.
     """
 
     version: int
     run: Callable[[Context], Mapping[str, Any]]
     uses: Callable[[Any, Sequence[str]], Sequence[str]] = lambda _, before: before
     external: Callable[[Any, Recipe], Mapping[str, Any]] = lambda _, __: {}
+    resumes: bool = False
 
 
 def file_prints(recipe: Recipe, *paths: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +14,20 @@ from llmlabel.io import check_rows, read_table, write_table
 from llmlabel.recipe.config import SPLITS
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
+from llmlabel.recipe.steps.sample import ROWS
 
 __all__ = ["KIND", "load_split"]
 
 
-def load_split(recipe: Recipe, split: str) -> tuple[pa.Table, pa.Table | None]:
+def load_split(
+    recipe: Recipe, split: str, sampled: Path | None = None
+) -> tuple[pa.Table, pa.Table | None]:
     """Read and check one split.
+
+    Parameters
+    ----------
+    sampled
+        The documents drawn from a corpus, which are its training rows.
 
     Returns
     -------
@@ -28,14 +37,14 @@ def load_split(recipe: Recipe, split: str) -> tuple[pa.Table, pa.Table | None]:
         ``id`` and ``label`` of the rows that have a gold label, or None.
     """
     data = recipe.config.data
-    file = recipe.resolve(getattr(data, split))
-    as_text = [
-        *recipe.task.text,
-        *([data.id] if data.id else []),
-        *([data.gold] if data.gold else []),
-    ]
+    named, id_column = getattr(data, split), data.id
+    if named is None and sampled is not None:
+        file, id_column = sampled, "id"
+    else:
+        file = recipe.resolve(named)
+    as_text = [*recipe.task.text, *(name for name in (id_column, data.gold) if name)]
     table = read_table(file, text_columns=as_text)
-    rows = check_rows(table, text=recipe.task.text, id_column=data.id, file=file, prefix=split)
+    rows = check_rows(table, text=recipe.task.text, id_column=id_column, file=file, prefix=split)
     if data.gold is None:
         return rows, None
     if data.gold not in rows.column_names:
@@ -67,9 +76,9 @@ def _run(context: Context) -> Mapping[str, Any]:
     facts: dict[str, Any] = {"rows": {}, "gold": {}}
     seen: dict[str, str] = {}
     for split in SPLITS:
-        if getattr(context.recipe.config.data, split) is None:
+        if split not in context.recipe.splits:
             continue
-        rows, gold = load_split(context.recipe, split)
+        rows, gold = load_split(context.recipe, split, _sampled(context))
         _check_overlap(rows, split, seen)
         write_table(rows, context.folder.path / f"rows.{split}.parquet")
         facts["rows"][split] = rows.num_rows
@@ -77,6 +86,10 @@ def _run(context: Context) -> Mapping[str, Any]:
             write_table(gold, context.folder.path / f"gold.{split}.parquet")
             facts["gold"][split] = gold.num_rows
     return facts
+
+
+def _sampled(context: Context) -> Path | None:
+    return context.input("sample") / ROWS if "sample" in context.inputs else None
 
 
 def _check_overlap(rows: pa.Table, split: str, seen: dict[str, str]) -> None:
@@ -96,4 +109,8 @@ def _external(_: Any, recipe: Recipe) -> Mapping[str, Any]:
     return {"data": data.model_dump(), "task": recipe.task.as_dict(), **file_prints(recipe, *paths)}
 
 
-KIND = StepKind(version=1, run=_run, uses=lambda _, __: (), external=_external)
+def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
+    return [name for name in before if name == "sample"]
+
+
+KIND = StepKind(version=1, run=_run, uses=_uses, external=_external)

@@ -1,0 +1,157 @@
+"""Find duplicates among all documents that are left, and keep one of each cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from llmlabel.corpus.cleaning import read_sketches
+from llmlabel.corpus.clusters import Clusters, find_duplicates
+from llmlabel.corpus.sketches import Sketches, joined_sketches, load_sketches, save_sketches
+from llmlabel.corpus.stored import match_stored
+from llmlabel.errors import DataError, did_you_mean
+from llmlabel.io import fingerprint_path, write_table
+from llmlabel.recipe.corpus_config import DedupStep
+from llmlabel.recipe.load import Recipe
+from llmlabel.recipe.steps.base import Context, StepKind
+from llmlabel.recipe.steps.parts import part_files, read_columns
+
+__all__ = ["DUPLICATES", "KIND", "kept_rows"]
+
+DUPLICATES: Final = "duplicates.parquet"
+_STORED: Final = "stored"  # kind of a document that a corpus of before has
+
+
+def kept_rows(step: Path | None, part: str, rows: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which documents of a part are no duplicates that go, shape (rows,)."""
+    keep = np.ones(rows, np.bool_)
+    if step is not None:
+        found = pq.read_table(step / DUPLICATES, filters=[("part", "==", part)])
+        gone = found.filter(pc.invert(found["keep"]))
+        keep[gone["row"].to_numpy()] = False
+    return keep
+
+
+def _run(context: Context) -> Mapping[str, Any]:
+    config: DedupStep = context.config
+    clean = context.input("clean")
+    sketches = joined_sketches([read_sketches(f) for f in part_files(clean, "sketches")])
+    columns = ["id", "characters", *([config.column] if config.column else [])]
+    files = part_files(clean, "documents")
+    tables = [read_columns(f, columns) for f in files]
+    rows = pa.concat_tables(tables)
+    context.progress(0, 1)
+    found = find_duplicates(
+        sketches,
+        threshold=config.threshold,
+        keep=config.keep,
+        values=_values(config, rows, files),
+        ids=rows["id"].to_pylist(),
+    )
+    parts = np.repeat([f.stem for f in files], [t.num_rows for t in tables])
+    places = np.concatenate([np.arange(t.num_rows) for t in tables]) if tables else np.zeros(0, int)
+    table = _table(found, rows["id"], parts, places)
+    keep = found.keep
+    if config.against is not None:
+        again = _stored(config, context.recipe, sketches, rows["id"], parts, places)
+        keep = keep & ~np.isin(np.arange(len(keep)), again["_at"].to_numpy())
+        table = pa.concat_tables([table, again.drop_columns(["_at"])])
+    write_table(table, context.folder.path / DUPLICATES)
+    save_sketches(_taken(sketches, keep), context.folder.path / "sketches")
+    context.progress(1, 1)
+    kinds = {
+        k: int((table["kind"].to_numpy(zero_copy_only=False) == k).sum()) for k in _kinds(table)
+    }
+    return {
+        "documents": len(keep),
+        "clusters": int((found.kind == "kept").sum()),
+        "dropped": int((~keep).sum()),
+        "kinds": kinds,
+        "pairs_not_compared": found.skipped,
+    }
+
+
+def _kinds(table: pa.Table) -> list[str]:
+    return sorted(set(table["kind"].to_pylist()) - {"kept"})
+
+
+def _values(config: DedupStep, rows: pa.Table, files: Sequence[Path]) -> Any:
+    if config.keep == "first":
+        return None
+    if config.keep == "longest":
+        return rows["characters"].to_numpy()
+    assert config.column is not None
+    if rows[config.column].null_count == len(rows):
+        known = sorted({n for f in files for n in pq.read_schema(f).names})
+        raise DataError(
+            f"keep: {config.keep} reads the column {config.column!r}, which no document has"
+            f"{did_you_mean(config.column, known)}"
+        )
+    return rows[config.column].to_pylist()
+
+
+def _table(found: Clusters, ids: pa.ChunkedArray, parts: Any, places: Any) -> pa.Table:
+    """Return a row for each document of a cluster of two and more."""
+    rows = np.flatnonzero(found.kind != "")
+    return pa.table(
+        {
+            "part": pa.array(parts[rows].tolist(), pa.string()),
+            "row": pa.array(places[rows], pa.int64()),
+            "id": ids.take(pa.array(rows)).cast(pa.string()),
+            "cluster": pa.array(found.cluster[rows], pa.int64()),
+            "kept": ids.take(pa.array(found.keeper[rows])).cast(pa.string()),
+            "kind": pa.array(found.kind[rows].tolist(), pa.string()),
+            "similarity": pa.array(found.similarity[rows], pa.float32()),
+            "keep": pa.array(found.keep[rows]),
+        }
+    )
+
+
+def _stored(
+    config: DedupStep,
+    recipe: Recipe,
+    sketches: Sketches,
+    ids: pa.ChunkedArray,
+    parts: Any,
+    places: Any,
+) -> pa.Table:
+    """Return a row for each document that the corpus of before has."""
+    assert config.against is not None
+    stored = load_sketches(recipe.resolve(config.against))
+    found = match_stored(sketches, stored, threshold=config.threshold)
+    rows = np.flatnonzero(found.row >= 0)
+    return pa.table(
+        {
+            "part": pa.array(parts[rows].tolist(), pa.string()),
+            "row": pa.array(places[rows], pa.int64()),
+            "id": ids.take(pa.array(rows)).cast(pa.string()),
+            "cluster": pa.array(np.full(len(rows), -1), pa.int64()),
+            "kept": pa.array([f"{config.against}#{r}" for r in found.row[rows].tolist()]),
+            "kind": pa.array([_STORED] * len(rows), pa.string()),
+            "similarity": pa.array(found.similarity[rows], pa.float32()),
+            "keep": pa.array(np.zeros(len(rows), bool)),
+            "_at": pa.array(rows, pa.int64()),
+        }
+    )
+
+
+def _taken(sketches: Sketches, keep: Any) -> Sketches:
+    return Sketches(sketches.exact[keep], sketches.minhash[keep], sketches.shingle)
+
+
+def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
+    return [name for name in before if name == "clean"]
+
+
+def _external(config: DedupStep, recipe: Recipe) -> Mapping[str, Any]:
+    against = config.against
+    return {} if against is None else {"against": fingerprint_path(recipe.resolve(against))}
+
+
+KIND = StepKind(version=1, run=_run, uses=_uses, external=_external)

@@ -1,0 +1,263 @@
+"""Score every document that is left, decide, and write what stays and why the rest went."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llmlabel.corpus.mixing import uniforms
+from llmlabel.distill import Student, load_student
+from llmlabel.engine import PartResult
+from llmlabel.errors import UnknownNameError
+from llmlabel.recipe.corpus_config import FilterStep
+from llmlabel.recipe.steps.base import Context, StepKind
+from llmlabel.recipe.steps.dedup import DUPLICATES
+from llmlabel.recipe.steps.parts import part_files, work_on
+
+__all__ = ["KIND", "filter_part"]
+
+_BATCH: Final = 2_000
+_SHOWN: Final = 400
+_SAMPLES: Final = 6  # dropped documents per step and batch that a report may show
+BINS: Final = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the cleaned corpus.
+
+    Parameters
+    ----------
+    id
+        Its name.
+    documents, dropped
+        Part files of the step ``clean``.
+    """
+
+    id: str
+    documents: str
+    dropped: str
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """What decides.
+
+    Parameters
+    ----------
+    student
+        Folder of the student, or None: all that is left stays.
+    kept
+        The class that stays.
+    threshold
+        Its least probability.
+    duplicates
+        File of the step ``dedup``, or None.
+    seed
+        Of the samples that are shown.
+    """
+
+    student: str | None
+    kept: str
+    threshold: float
+    duplicates: str | None
+    seed: int
+
+
+def filter_part(part: Part, how: Deciding) -> Iterator[PartResult]:
+    """Decide on the documents of a part.
+
+    Yields tables ``documents`` (those that stay), ``decisions`` (all) and ``samples``.
+    """
+    dropped = pq.read_table(part.dropped) if Path(part.dropped).is_file() else None
+    if dropped is not None and dropped.num_rows:
+        yield _told_before(dropped, how)
+    if not Path(part.documents).is_file():
+        return
+    gone = _duplicates(part, how)
+    first = 0
+    for batch in pq.ParquetFile(part.documents).iter_batches(_BATCH):
+        table = pa.Table.from_batches([batch])
+        rows = range(first, first + table.num_rows)
+        yield _decide(table, [gone.get(r) for r in rows], how)
+        first += table.num_rows
+
+
+def _told_before(dropped: pa.Table, how: Deciding) -> PartResult:
+    """Pass on what cleaning has dropped."""
+    n = dropped.num_rows
+    steps = np.array(dropped["step"].to_pylist(), object)
+    reasons = np.array(dropped["reason"].to_pylist(), object)
+    return _result(dropped, steps, reasons, np.full(n, np.nan), how)
+
+
+def _decide(table: pa.Table, duplicate: Sequence[str | None], how: Deciding) -> PartResult:
+    n = table.num_rows
+    reasons = np.array([r or "" for r in duplicate], object)
+    steps = np.where(reasons != "", "dedup", "").astype(object)
+    scores = np.full(n, np.nan)
+    left = np.flatnonzero(steps == "")
+    if how.student is not None and left.size:
+        student = _student(how.student)
+        texts = table["text"].take(pa.array(left)).to_pylist()
+        column = list(student.classes).index(how.kept)
+        scores[left] = student.predict_proba(texts)[:, column]
+        low = scores < how.threshold  # never of what has no score
+        steps[low], reasons[low] = "filter", f"less likely {how.kept} than {how.threshold:g}"
+    return _result(table, steps, reasons, scores, how)
+
+
+def _result(
+    table: pa.Table,
+    steps: npt.NDArray[np.object_],
+    reasons: npt.NDArray[np.object_],
+    scores: npt.NDArray[np.float64],
+    how: Deciding,
+) -> PartResult:
+    stays = steps == ""
+    score = pa.array(scores, pa.float64(), mask=np.isnan(scores))
+    decisions = pa.table(
+        {
+            "id": table["id"].cast(pa.string()),
+            "keep": pa.array(stays),
+            "step": pa.array(steps.tolist(), pa.string()),
+            "reason": pa.array(reasons.tolist(), pa.string()),
+            "score": score,
+        }
+    )
+    tables = {"decisions": decisions, "samples": _samples(table, steps, reasons, how.seed)}
+    if stays.any():
+        kept = table.filter(pa.array(stays)).append_column("score", score.filter(pa.array(stays)))
+        tables["documents"] = kept
+    return PartResult(tables, _facts(table, steps, reasons, scores))
+
+
+def _samples(
+    table: pa.Table, steps: npt.NDArray[np.object_], reasons: npt.NDArray[np.object_], seed: int
+) -> pa.Table:
+    """Return a few dropped documents of each step, and a few kept ones, to be looked at."""
+    chance = uniforms(table["id"].to_pylist(), seed)
+    rows = [
+        row
+        for step in np.unique(steps.astype(str))
+        for row in sorted(np.flatnonzero(steps == step), key=chance.__getitem__)[:_SAMPLES]
+    ]
+    at = pa.array(rows, pa.int64())
+    texts = [t[:_SHOWN] for t in table["text"].take(at).to_pylist()]
+    return pa.table(
+        {
+            "id": table["id"].take(at).cast(pa.string()),
+            "step": pa.array(steps[rows].tolist(), pa.string()),
+            "reason": pa.array(reasons[rows].tolist(), pa.string()),
+            "text": pa.array(texts, pa.string()),
+            "chance": pa.array(chance[rows], pa.float64()),
+        }
+    )
+
+
+def _facts(
+    table: pa.Table,
+    steps: npt.NDArray[np.object_],
+    reasons: npt.NDArray[np.object_],
+    scores: npt.NDArray[np.float64],
+) -> dict[str, Any]:
+    """Return counts that add up over parts."""
+    stays = steps == ""
+    known = ~np.isnan(scores)
+    counts, _ = np.histogram(scores[known], BINS, (0, 1))
+    words = table["words"].to_numpy() if "words" in table.column_names else np.zeros(len(steps))
+    return {
+        "documents": len(steps),
+        "kept": int(stays.sum()),
+        "words": int(np.nansum(words[stays])),
+        "steps": {s: int((steps == s).sum()) for s in set(steps.tolist()) - {""}},
+        "reasons": _tally(
+            f"{s}: {r.split(':')[0]}" for s, r in zip(steps, reasons, strict=True) if s
+        ),
+        "scores": {str(i): int(c) for i, c in enumerate(counts) if c},
+        **{
+            name: _shares(table[name].cast(pa.string()).to_pylist(), stays)
+            for name in ("source", "language")
+            if name in table.column_names
+        },
+    }
+
+
+def _tally(names: Iterator[str]) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for name in names:
+        out[name] = out.get(name, 0) + 1
+    return out
+
+
+def _shares(values: Sequence[str | None], stays: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    out: dict[str, dict[str, int]] = {}
+    for value, kept in zip(values, stays.tolist(), strict=True):
+        entry = out.setdefault(value or "(none)", {"documents": 0, "kept": 0})
+        entry["documents"] += 1
+        entry["kept"] += int(kept)
+    return out
+
+
+@functools.lru_cache(maxsize=2)
+def _student(folder: str) -> Student:
+    return load_student(folder)
+
+
+def _duplicates(part: Part, how: Deciding) -> dict[int, str]:
+    """Return why the documents of a part that go as duplicates go, by row."""
+    if how.duplicates is None:
+        return {}
+    found = pq.read_table(how.duplicates, filters=[("part", "==", Path(part.documents).stem)])
+    return {
+        r["row"]: f"{r['kind']} duplicate: of {r['kept']}"
+        for r in found.to_pylist()
+        if not r["keep"]
+    }
+
+
+def _run(context: Context) -> Mapping[str, Any]:
+    config: FilterStep = context.config
+    clean = context.input("clean")
+    names = context.recipe.task.names
+    kept = config.keep or names[0]
+    if kept not in names:
+        raise UnknownNameError("class", kept, names, where="the step 'filter'")
+    how = Deciding(
+        str(context.input("distill") / "student") if "distill" in context.inputs else None,
+        kept,
+        config.threshold,
+        str(context.input("dedup") / DUPLICATES) if "dedup" in context.inputs else None,
+        context.recipe.config.seed,
+    )
+    stems = {f.stem for t in ("documents", "dropped") for f in part_files(clean, t)}
+    folder = clean / "parts"
+    shards = [
+        Part(
+            s, str(folder / "documents" / f"{s}.parquet"), str(folder / "dropped" / f"{s}.parquet")
+        )
+        for s in sorted(stems)
+    ]
+    result = work_on(context, partial(filter_part, how=how), shards)
+    return {
+        "class": kept,
+        "threshold": config.threshold,
+        "scored": how.student is not None,
+        **result.facts,
+    }
+
+
+def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
+    return [name for name in before if name in ("clean", "dedup", "distill")]
+
+
+KIND = StepKind(version=1, run=_run, uses=_uses, resumes=True)
