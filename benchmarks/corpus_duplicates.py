@@ -31,6 +31,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import os
 import resource
 import statistics
@@ -162,7 +163,8 @@ def ours(source: Path, settings: Path, target: Path) -> None:
         out[f"seconds_{i}"] = time.perf_counter() - started
         out[f"cpu_{i}"] = time.process_time() - cpu
         out[f"left_{i}"], out[f"right_{i}"] = _alike(made, found.cluster, threshold)
-    with ProcessPoolExecutor(2, initializer=_load, initargs=(str(source),)) as pool:
+    own = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, own, initializer=_load, initargs=(str(source),)) as pool:
         list(pool.map(_sketch, [(0, 100), (0, 100)]))
         edges = np.linspace(0, len(_texts), 17, dtype=int).tolist()
         started = time.perf_counter()
