@@ -180,7 +180,7 @@ def plan_mix(
     ([1.0, 0.25], 40.0)
     """
     columns = tuple(c for c in cells.columns if c not in (_DOCUMENTS, _TOKENS))
-    wanted = {name: _shares(cells, columns, name, target) for name, target in targets.items()}
+    wanted = [_column(cells, columns, name, target) for name, target in targets.items()]
     have = cells[_TOKENS].to_numpy()
     mass = _raked(have, wanted)
     used = mass > 0
@@ -267,56 +267,70 @@ def _frame(columns: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
     ).with_columns(pl.all().fill_null(""))
 
 
-def _shares(
+@dataclass(frozen=True)
+class _Column:
+    """The target of a column: which part each cell belongs to, and the parts' shares."""
+
+    part: Ints
+    share: npt.NDArray[np.float64]
+    names: tuple[str, ...]
+
+    def held(self, mass: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.bincount(self.part, mass, len(self.share)), np.float64)
+
+
+def _column(
     cells: pl.DataFrame,
     columns: tuple[str, ...],
     name: str,
     target: Mapping[str, float] | Literal["equal"],
-) -> list[tuple[npt.NDArray[np.bool_], float, str]]:
-    """Return for each part of a column which cells it has, its share and its name."""
+) -> _Column:
     if name not in columns:
         raise UnknownNameError("column", name, columns, where="targets")
-    values = cells[name].to_numpy()
-    known = sorted(set(values))
+    known = cells[name].unique().sort().to_list()
     if target == "equal":
-        return [(values == value, 1.0 / len(known), f"{name}={value}") for value in known]
-    total = sum(target.values())
-    if abs(total - 1.0) > 1e-6 or min(target.values()) < 0:
+        target = dict.fromkeys(known, 1.0 / max(len(known), 1))
+    elif abs(sum(target.values()) - 1.0) > 1e-6 or min(target.values()) < 0:
+        total = sum(target.values())
         raise ConfigError(
             f"targets: {name}: expected shares of 0 and more that sum to 1: {total:g}"
         )
-    parts = []
-    for value, share in target.items():
+    for value in target:
         if value != REST and value not in known:
             raise UnknownNameError("value", value, known, where=f"targets: {name}")
-        mine = ~np.isin(values, list(target)) if value == REST else values == value
-        parts.append((mine, share / total, f"{name}={value}"))
-    rest = ~np.isin(values, list(target))
-    return parts if REST in target else [*parts, (rest, 0.0, f"{name}={REST}")]
+    parts = list({**target, REST: target.get(REST, 0.0)})
+    number = {value: i for i, value in enumerate(parts)}
+    part = [number.get(value, number[REST]) for value in cells[name].to_list()]
+    share = np.array([target.get(value, 0.0) for value in parts]) / max(
+        sum(target.values()), 1e-300
+    )
+    return _Column(np.array(part, np.int64), share, tuple(f"{name}={value}" for value in parts))
 
 
-def _raked(
-    have: npt.NDArray[np.float64],
-    wanted: Mapping[str, list[tuple[npt.NDArray[np.bool_], float, str]]],
-) -> npt.NDArray[np.float64]:
+def _raked(have: npt.NDArray[np.float64], wanted: Sequence[_Column]) -> npt.NDArray[np.float64]:
     """Return the share of each cell in the mix (iterative proportional fitting)."""
-    mass = have / have.sum() if have.sum() > 0 else have.copy()
-    parts = [part for column in wanted.values() for part in column]
+    mass = np.asarray(have / max(have.sum(), 1e-300), np.float64)
+    off: npt.NDArray[np.float64] = np.zeros(0)
     for _ in range(_RAKES):
-        for mine, share, name in parts:
-            held = mass[mine].sum()
-            if share > 0 and held <= 0:
+        for column in wanted:
+            held = column.held(mass)
+            for i in np.flatnonzero((column.share > 0) & (held <= 0)).tolist():
                 raise DataError(
-                    f"targets: {name} has a share of {share:g}, but no tokens to fill it"
+                    f"targets: {column.names[i]} has a share of {column.share[i]:g}, "
+                    "but no tokens to fill it"
                 )
-            mass[mine] *= share / held if held > 0 else 0.0
-        off = max((abs(mass[mine].sum() - share) for mine, share, _ in parts), default=0.0)
-        if off < _CLOSE:
+            mass *= np.divide(column.share, held, out=np.zeros(len(held)), where=held > 0)[
+                column.part
+            ]
+        off = np.concatenate([[0.0], *(c.held(mass) - c.share for c in wanted)])
+        if np.abs(off).max() < _CLOSE:
             return mass
-    worst = max(parts, key=lambda part: abs(mass[part[0]].sum() - part[1]))
+    worst = int(np.abs(off).argmax()) - 1
+    name = [name for column in wanted for name in column.names][worst]
+    share = float(np.concatenate([column.share for column in wanted])[worst])
     raise DataError(
-        f"targets: no mix has all these shares; {worst[2]} would have {mass[worst[0]].sum():.3f} "
-        f"instead of {worst[1]:.3f}"
+        f"targets: no mix has all these shares; {name} would have {share + off[worst + 1]:.3f} "
+        f"instead of {share:.3f}"
     )
 
 

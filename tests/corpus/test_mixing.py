@@ -90,6 +90,15 @@ def test_any_sharding_draws_the_same(cuts: list[int], seed: int, random: object)
         assert found.tolist() == [drawn[i] for i in rows]
 
 
+def test_many_clusters_with_equal_shares() -> None:
+    random = np.random.default_rng(3)
+    cluster = random.zipf(1.5, 40_000) % 5000
+    plan = plan_mix(count_cells({"cluster": cluster.tolist()}), {"cluster": "equal"})
+    assert plan.cells["rate"].max() == pytest.approx(1.0)
+    taken = plan.cells["rate"] * plan.cells["documents"]
+    assert taken.to_numpy() == pytest.approx(1.0)  # the smallest cluster has one document
+
+
 def test_seeds_are_independent() -> None:
     a, b = uniforms(IDS, 0), uniforms(IDS, 1)
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
