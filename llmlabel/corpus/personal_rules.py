@@ -158,7 +158,7 @@ def _is_numbering(found: re.Match[str]) -> bool:
 
 
 _PHONE: Final = re.compile(
-    r"(?<![\w.,/=&#+-])(?:\+ ?\(?\d{1,3}\)?(?:[ .\u00a0/-]{0,2}\(?\d{1,5}\)?){1,6}"
+    r"(?<![\w.,/=&#+-])(?:(?:\(\+\d{1,3}\)|\+ ?\(?\d{1,3}\)?)(?:[ .\u00a0/-]{0,2}\(?\d{1,5}\)?){1,6}"
     r"|\(\d{2,5}\)[ \u00a0-]?\d{2,5}(?:[ .\u00a0-]\d{2,5}){0,4}"
     r"|\d{2,5}(?:([ .\u00a0/-])\d{2,5})(?:\1?[ .\u00a0-]\d{2,5}){0,4})(?!\w|[-./:,]\d)",
     re.ASCII,
@@ -182,7 +182,7 @@ def _phone(found: re.Match[str], *, regions: tuple[str, ...]) -> tuple[int, int]
     end = found.end()
     if text.endswith(")") and text.count("(") < text.count(")"):
         text, end = text[:-1], end - 1
-    if text.startswith("+"):
+    if text.lstrip("(").startswith("+"):
         number = _parsed(text, None)
         return (found.start(), end) if number is not None else None
     if any(_grouped(text, region) for region in regions):
