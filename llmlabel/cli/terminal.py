@@ -114,7 +114,8 @@ def describe(facts: Mapping[str, Any]) -> str:
             inner = " ".join(
                 f"{k} {v}" for k, v in value.items() if not isinstance(v, (dict, list))
             )
-            parts.append(f"{name}: {inner}")
+            if inner:
+                parts.append(f"{name}: {inner}")
         elif value is not None and not isinstance(value, (list, tuple)) and len(str(value)) < 60:
             parts.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
     return ", ".join(parts[:5])

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from llmlabel.corpus.families import FAMILIES
 from llmlabel.corpus.rules import Rule, rules_of
 from llmlabel.corpus.segment import batches, segment
-from llmlabel.errors import UnknownNameError
+from llmlabel.errors import ConfigError, UnknownNameError
 from llmlabel.lf.core import LF, Batch, Feature
 from llmlabel.schema import ABSTAIN
 
@@ -122,7 +122,7 @@ def rule(
         columns=(column,),
         features=(feature,),
         why=partial(_why, feature.name, measure, limit),
-        spec={"lf": "rule", "name": name, "drop": drop, "threshold": threshold, "column": column},
+        spec={"lf": "rule", "rule": name, "label": drop, "threshold": threshold, "column": column},
     )
 
 
@@ -164,56 +164,75 @@ def rules(
     out = [
         rule(f"{name}.{r.name}", drop=drop, threshold=r.threshold, column=column) for r in limits
     ]
-    return out if keep is None else [*out, family(name, keep, thresholds, column=column)]
+    return (
+        out
+        if keep is None
+        else [*out, family(name, keep=keep, thresholds=thresholds, column=column)]
+    )
 
 
 def family(
     name: str,
-    keep: str = "KEEP",
-    thresholds: Mapping[str, float | None] | None = None,
     *,
+    drop: str | None = None,
+    keep: str | None = None,
+    thresholds: Mapping[str, float | None] | None = None,
     column: str = "text",
 ) -> LF:
-    """Vote for a class where a document passes all rules of a family.
+    """Vote on a document by a whole family of rules.
 
     Parameters
     ----------
     name, thresholds, column
         See `rules`.
+    drop
+        The class that it votes for where a document fails a rule of them.
     keep
-        The class that it votes for.
+        The class that it votes for where it passes them all. None abstains.
+
+    Raises
+    ------
+    ConfigError
+        Neither class.
 
     Examples
     --------
     >>> texts = ["A line that is long enough, and ends well.", "Menu"]
-    >>> family("fineweb")({"text": texts})[0].tolist()
-    [0, -1]
+    >>> family("fineweb", drop="DROP")({"text": texts})[0].tolist()
+    [-1, 0]
     """
+    if drop is None and keep is None:
+        raise ConfigError(f"the family {name!r}: name a class that it votes for, drop or keep")
     limits = _limits(name, thresholds or {})
     feature = measures_feature(column)
+    labels = tuple(label for label in (drop, keep) if label is not None)
+    failed, passed = (ABSTAIN if c is None else labels.index(c) for c in (drop, keep))
 
     def vote(batch: Batch) -> npt.NDArray[np.int16]:
         found = np.asarray(batch[feature.name])
         fails = np.zeros(len(found), np.bool_)
         for limit in limits:
             fails |= limit.fails(found[f"{name}.{limit.measure}"])
-        return np.where(fails, ABSTAIN, 0).astype(np.int16)
+        return np.where(fails, failed, passed).astype(np.int16)
+
+    def why(row: Mapping[str, Any]) -> str:
+        for limit in limits:
+            measure = f"{name}.{limit.measure}"
+            if limit.fails(np.array([row[feature.name][measure]]))[0]:
+                return _why(feature.name, measure, limit, row)
+        return f"passes all {len(limits)} rules"
 
     return LF(
         name,
         vote,
-        labels=(keep,),
+        labels=labels,
         kind="rule",
         columns=(column,),
         features=(feature,),
-        why=lambda _: f"passes all {len(limits)} rules",
-        spec={
-            "lf": "rules",
-            "name": name,
-            "keep": keep,
-            "thresholds": dict(thresholds or {}),
-            "column": column,
-        },
+        why=why,
+        spec={"lf": "rule", "rule": name, "label": drop, "passes": keep, "column": column}
+        if not thresholds
+        else None,
     )
 
 

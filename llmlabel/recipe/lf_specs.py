@@ -23,6 +23,7 @@ __all__ = [
     "NearestSpec",
     "PythonSpec",
     "RegexSpec",
+    "RuleSpec",
     "SliceSpec",
     "Strict",
     "Votes",
@@ -169,6 +170,28 @@ class ClassifierSpec(Strict):
         return self
 
 
+class RuleSpec(Strict):
+    """Vote where a text breaks a rule of a pre-training filter, or any of a family's."""
+
+    lf: Literal["rule"]
+    name: str | None = Field(None, description="by default, the rule's")
+    rule: str = Field(description="a family (gopher_quality, ...) or a rule of it (family.rule)")
+    label: str | None = Field(None, description="the class of texts that break it")
+    passes: str | None = Field(None, description="of a family: the class of texts that break none")
+    threshold: float | None = Field(None, description="of a rule; by default the published one")
+    column: str | None = Field(None, description="by default, the row's text")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> RuleSpec:
+        if self.label is None and self.passes is None:
+            raise ValueError("name the class that it votes for: label")
+        if "." in self.rule and (self.label is None or self.passes is not None):
+            raise ValueError("a single rule votes for its label alone; passes: is for families")
+        if "." not in self.rule and self.threshold is not None:
+            raise ValueError("a family has several thresholds; name one rule of it")
+        return self
+
+
 class PythonSpec(Strict):
     """A labeling function from a Python file beside the recipe, or a module."""
 
@@ -188,6 +211,7 @@ LFSpec = Annotated[
     | LookupSpec
     | CrowdSpec
     | ClassifierSpec
+    | RuleSpec
     | PythonSpec,
     Field(discriminator="lf"),
 ]
@@ -200,6 +224,7 @@ LF_SPECS: Mapping[str, type[Strict]] = {
     "lookup": LookupSpec,
     "crowd": CrowdSpec,
     "classifier": ClassifierSpec,
+    "rule": RuleSpec,
     "nearest": NearestSpec,
     "answer": AnswerSpec,
     "column": ColumnSpec,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from llmlabel.corpus.filters_lf import family, rule
 from llmlabel.embed import HasEncode
 from llmlabel.errors import ConfigError, DataError, UnknownNameError, did_you_mean
 from llmlabel.io import fingerprint, read_table
@@ -49,6 +50,7 @@ from llmlabel.recipe.lf_specs import (
     NearestSpec,
     PythonSpec,
     RegexSpec,
+    RuleSpec,
     SliceSpec,
     Votes,
 )
@@ -123,6 +125,8 @@ def _build(spec: LFSpec, builder: Builder) -> LF:
         return _lookup(spec, builder)
     if isinstance(spec, ClassifierSpec):
         return _classifier(spec, builder)
+    if isinstance(spec, RuleSpec):
+        return _rule(spec, builder)
     if isinstance(spec, PythonSpec):
         return _python(spec, builder.folder)
     assert not isinstance(spec, CrowdSpec)
@@ -279,6 +283,19 @@ def _classifier(spec: ClassifierSpec, builder: Builder) -> LF:
     votes = _checked(spec.votes, builder.task, where)
     pairs = votes if isinstance(votes, dict) else {v: v for v in votes}
     return transformers_classifier(spec.name, model, pairs, **options)
+
+
+def _rule(spec: RuleSpec, builder: Builder) -> LF:
+    column = spec.column or text_column(builder.task)
+    for label in (spec.label, spec.passes):
+        if label is not None:
+            builder.task.index(label, where=f"LF {spec.name or spec.rule!r}")
+    if "." in spec.rule:
+        assert spec.label is not None
+        made = rule(spec.rule, drop=spec.label, threshold=spec.threshold, column=column)
+    else:
+        made = family(spec.rule, drop=spec.label, keep=spec.passes, column=column)
+    return replace(made, name=spec.name or spec.rule, spec=spec.model_dump())
 
 
 def _divide(builder: Builder, by_class: Callable[[Any], Any]) -> float:

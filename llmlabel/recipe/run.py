@@ -213,7 +213,7 @@ def plan(recipe: Recipe, out: str | Path | None = None) -> list[PlannedStep]:
     check(recipe)
     folder = RunFolder(Path(out) if out is not None else default_out(recipe))
     planned = []
-    tables: dict[str, pa.Table] = {}
+    tables: Mapping[str, pa.Table] = {}
     for step in _steps(recipe, folder):
         cost, free = None, ""
         if isinstance(step.config, AskStep) and not step.folder.done:
@@ -230,14 +230,13 @@ def default_out(recipe: Recipe) -> Path:
     return Path("runs") / recipe.name
 
 
-def _tables(recipe: Recipe, steps: Mapping[str, StepFolder]) -> dict[str, pa.Table]:
+def _tables(recipe: Recipe, steps: Mapping[str, StepFolder]) -> Mapping[str, pa.Table]:
     load, sample = steps["load"], steps.get("sample")
     if load.done:
-        return {s: read_table(load.path / f"rows.{s}.parquet") for s in recipe.splits}
+        return {s: read_table(load.path / f"rows.{s}.parquet") for s in map(str, recipe.splits)}
     sampled = None if sample is None or not sample.done else sample.path / ROWS
-    tables = {
-        s: load_split(recipe, s, sampled)[0] for s in recipe.splits if s != "train" or sampled
-    }
+    here = [str(s) for s in recipe.splits if s != "train" or sampled is not None or sample is None]
+    tables = {s: load_split(recipe, s, sampled)[0] for s in here}
     if sample is not None and sampled is None:
         tables["train"] = first_rows(recipe)
     return tables

@@ -50,6 +50,7 @@ def corpus(results: Results) -> dict[str, Any] | None:
         "set_aside": _set_aside(results),
         "mix": _mix(results),
         "files": results.steps["mix" if "mix" in results.steps else "filter"].path / "parts",
+        "decisions": results.steps["filter"].path / "parts" / "decisions",
     }
 
 

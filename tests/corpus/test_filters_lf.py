@@ -58,20 +58,20 @@ def test_thresholds() -> None:
     lf = rule("gopher_quality.min_words", threshold=2)
     assert lf({"text": TEXTS})[0].tolist() == [-1, -1, -1, 0, -1, -1]
     few = {"min_words": 2, "min_stop_words": None}
-    keep = family("gopher_quality", thresholds=few)({"text": TEXTS})[0] == 0
+    keep = family("gopher_quality", keep="KEEP", thresholds=few)({"text": TEXTS})[0] == 0
     wanted = gopher_quality(TEXTS, GopherQuality(**few)).keep
     assert keep.tolist() == wanted.tolist() and wanted[1]
 
 
 def test_evidence_in_words() -> None:
     lfs = [rule("gopher_quality.min_words"), rule("fineweb.max_short_lines", drop="KEEP")]
-    lfs.append(family("c4"))
+    lfs.append(family("c4", keep="KEEP"))
     found = evidence(lfs, {"text": "Home\nNews here!\nMenu"}, TASK)
     assert [(e["lf"], e["vote"], e["why"]) for e in found] == [
         ("gopher_quality.min_words", "DROP", "4 words, below 50"),
         ("fineweb.max_short_lines", "KEEP", "short lines 1, above 0.67"),
     ]
-    assert evidence([family("fineweb")], {"text": GOOD}, TASK)[0]["why"] == "passes all 5 rules"
+    assert evidence([family("fineweb", keep="KEEP")], {"text": GOOD}, TASK)[0]["why"] == "passes all 5 rules"
 
 
 def test_another_column() -> None:

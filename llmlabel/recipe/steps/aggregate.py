@@ -26,6 +26,7 @@ from llmlabel.votes import VoteMatrix
 __all__ = ["KIND", "check_model", "fitted", "make_model"]
 
 _MAX_TERMS = 50_000
+_RULES = "(rules)"  # a group that no prompt can be called
 
 
 def make_model(name: str, params: Mapping[str, Any]) -> Any:
@@ -89,15 +90,16 @@ def _run(context: Context) -> Mapping[str, Any]:
 def _with_groups(context: Context) -> dict[str, Any]:
     """Return the model's parameters; LFs that read one prompt's answers are one group.
 
-    They come from one call, and are wrong together.
+    They come from one call, and are wrong together. So are the rules of filters.
     """
     config: AggregateStep = context.config
     accepted = inspect.signature(registry.load(config.model, "label_models")).parameters
     if "groups" in config.params or "groups" not in accepted:
         return dict(config.params)
     lfs = read_json(context.input("label") / "lfs.json")
-    asked = {lf["name"]: lf["prompt"] for lf in lfs if lf["prompt"] is not None}
-    return {**config.params, "groups": asked} if asked else dict(config.params)
+    groups = {lf["name"]: lf["prompt"] for lf in lfs if lf["prompt"] is not None}
+    groups |= {lf["name"]: _RULES for lf in lfs if lf["kind"] == "rule"}
+    return {**config.params, "groups": groups} if groups else dict(config.params)
 
 
 def _features(context: Context) -> dict[str, Any]:
