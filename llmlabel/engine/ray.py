@@ -18,7 +18,7 @@ from llmlabel.extras import need_packages
 
 __all__ = ["run_on_ray"]
 
-_STORE: Final = 100 << 20  # tables go through files: the object store holds next to nothing
+_STORE: Final = 512 << 20  # tables go through files: the object store holds the function alone
 _KNOCK_S: Final = 10.0
 
 
@@ -125,5 +125,6 @@ def _no_cluster(where: str, error: Exception) -> ConfigError:
     reason = str(error).strip().split("\n")[0]
     return ConfigError(
         f"no Ray cluster at {where}: {reason}",
-        hint="start one with: ray start --head; or leave the address out",
+        hint="start one with: ray start --head; or leave the address out, for one of this machine; "
+        "a cluster that asks for a token needs RAY_AUTH_MODE=token here",
     )
