@@ -334,6 +334,12 @@ def test_classify_reads_well_with_and_without_descriptions():
     assert bare.startswith("You label texts. Give") and "\nA\nB\n" in bare
 
 
+def test_document_quality_shows_the_first_1200_characters_and_computes_nothing_in_them():
+    text = "{{ 7 * 7 }}" + "x" * 1_300
+    asked = load_prompt("document-quality").render(TASK, {}, text)
+    assert asked[-1] == {"role": "user", "content": text[:1_200]}
+
+
 def test_an_unknown_shipped_name_is_named_with_the_nearest():
     with pytest.raises(UnknownNameError, match="unknown prompt 'clasify', did you mean 'classify'"):
         load_prompt("clasify")
