@@ -21,7 +21,6 @@ _DOCUMENT: Final = np.uint64(0xA0761D6478BD642F)
 _SPREAD: Final = 0x9E3779B97F4A7C15
 _ALL: Final = (1 << 64) - 1
 _LOW: Final = (1 << 32) - 1
-_SHORT: Final = 24
 
 
 def first_equal(keys: Hashes) -> Ints:
@@ -35,17 +34,19 @@ def first_equal(keys: Hashes) -> Ints:
     >>> first_equal(np.array([7, 8, 7, 9, 8], np.uint64)).tolist()
     [0, 1, 0, 3, 1]
     """
-    out, left, rest, spread = np.arange(len(keys)), np.arange(len(keys)), keys, _SPREAD
+    out = left = np.arange(len(keys))
+    rest, spread = keys, _SPREAD
     while len(left):
         bits = len(left).bit_length() + 1
         slot = ((rest * np.uint64(spread)) >> np.uint64(64 - bits)).view(np.int64)
-        table = np.empty(1 << bits, np.int64)
+        table = np.empty(1 << bits, np.int32)
         table[slot[::-1]] = left[::-1]  # of equal slots the last written stays
-        owner = table.take(slot)
-        same = keys.take(owner) == rest
-        done, more = np.flatnonzero(same), np.flatnonzero(~same)
-        out[left.take(done)] = owner.take(done)
-        left = left.take(more)
+        owner = table.take(slot).astype(np.int64)
+        if left is out:
+            out = owner
+        else:
+            out[left] = owner
+        left = left.compress(keys.take(owner) != rest)
         rest = keys.take(left)
         spread = spread * _SPREAD & _ALL
     return out
@@ -151,22 +152,18 @@ def _top(words: Spans, places: Ints, count: Ints, ends: Ints, n: int) -> Floats:
 
 def _leaps(places: Ints, n: int) -> Ints:
     """Return the places met by leaping from the first to the next that is n further, and on."""
-    met = np.zeros(len(places) + 1, np.bool_)
-    met[:1] = True
+    count = len(places)
+    met = np.ones(count + 1, np.bool_)
     # After a gap the scan is at the next place whatever it did before.
     met[1:-1] = np.diff(places) >= n
-    at = np.flatnonzero(met[:-1])
-    met[-1] = True
-    for _ in range(_SHORT):
-        at = np.searchsorted(places, places.take(at) + n)
-        at = at.compress(~met.take(at))
-        if not len(at):
-            return places.compress(met[:-1])
-        met[at] = True
-    # What is left are long repeats, by doubled leaps: after k rounds all that take below 2^k.
-    leap = np.append(np.searchsorted(places, places + n), len(places))
+    goal = places + n
+    leap = np.minimum(np.arange(n, count + n + 1), count)
+    # Mostly all places in between are there too.
+    rest = np.flatnonzero(places.take(leap[:-1] - 1) != goal - 1)
+    leap[rest] = np.searchsorted(places, goal.take(rest))
+    # Doubled leaps: after k rounds all are met that take fewer than 2^k.
     while True:
-        targets = leap.take(np.flatnonzero(met))
+        targets = leap.compress(met)
         if met.take(targets).all():
             return places.compress(met[:-1])
         met[targets] = True

@@ -19,7 +19,7 @@ __all__ = ["Segments", "Spans", "batches", "segment"]
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
-BATCH_CHARACTERS: Final = 1 << 20  # arrays of this size stay in the cache
+BATCH_CHARACTERS: Final = 1 << 19  # so that arrays of this size stay in the cache
 
 
 @dataclass(frozen=True)
@@ -257,6 +257,7 @@ def decode(codes: npt.NDArray[np.uint32]) -> str:
 # any span costs one subtraction; the bits are then mixed (splitmix64).
 _BASE: Final = 0x9E3779B97F4A7C15 | 1
 _STEP: Final = 12
+_ROWS: Final = 16
 _WORD: Final = (1 << 64) - 1
 
 
@@ -275,15 +276,21 @@ _LOW_INVERSE: Final = _powers(_INVERSE, 1 << _STEP)
 
 
 def _sums(codes: npt.NDArray[np.uint32]) -> Hashes:
-    """Return running sums of ``(code + 1) * base ** place``, one more than there are codes."""
+    """Return running sums of ``code * base ** place``, one more than there are codes."""
     width = 1 << _STEP
     rows = -(-len(codes) // width)
     out = np.zeros(rows * width + 1, np.uint64)
-    np.add(codes, 1, out=out[1 : len(codes) + 1], dtype=np.uint64)
-    table = out[1:].reshape(rows, width)
-    table *= _LOW
-    table *= _powers(pow(_BASE, width, 1 << 64), rows)[:, None]
-    np.cumsum(out, out=out)
+    high = _powers(pow(_BASE, width, 1 << 64), rows)
+    block = width * _ROWS
+    for begin in range(0, len(codes), block):  # so that a block is still in the cache
+        part = codes[begin : begin + block]
+        target = out[begin + 1 : begin + 1 + block]
+        target[: len(part)] = part
+        table = target.reshape(-1, width)
+        table *= _LOW
+        table *= high[begin // width : begin // width + len(table), None]
+        target[:1] += out[begin : begin + 1]
+        np.cumsum(target, out=target)
     return out
 
 
@@ -291,9 +298,10 @@ def span_hashes(sums: Hashes, spans: Spans) -> Hashes:
     """Return the hash of each span from the running sums."""
     width = 1 << _STEP
     high = _powers(pow(_INVERSE, width, 1 << 64), len(sums) // width + 1)
-    value = sums[spans.end] - sums[spans.start]
-    value *= _LOW_INVERSE[spans.start & (width - 1)]
-    value *= high[spans.start >> _STEP]
+    value = sums.take(spans.end) - sums.take(spans.start)
+    value *= _LOW_INVERSE.take(spans.start & (width - 1))
+    value *= high.take(spans.start >> _STEP)
+    value += spans.length.view(np.uint64)  # the code point 0 is not seen otherwise
     return mix(value)
 
 

@@ -82,12 +82,16 @@ def _outside_addresses(
     here = np.searchsorted(pieces, at.take(colon + 3), side="right") == piece
     here &= (at.take(np.maximum(colon - 1, 0)) < pieces.take(piece - 1)) | (colon == 0)
     colon = colon.compress(here)
-    whole = np.searchsorted(pieces, np.concatenate([at.take(colon), dot]), side="right")
-    before, after = (
-        places.compress(~np.isin(np.searchsorted(pieces, places, side="right"), whole))
-        for places in cuts
-    )
+    following = np.searchsorted(pieces, np.sort(np.append(at.take(colon), dot)), side="right")
+    begin, end = pieces.take(following - 1), np.append(pieces, len(codes)).take(following)
+    before, after = (places.compress(~_within(places, begin, end)) for places in cuts)
     return before, after
+
+
+def _within(places: Ints, begin: Ints, end: Ints) -> Bools:
+    """Return which places are in one of some stretches that do not overlap."""
+    at = np.searchsorted(begin, places, side="right") - 1
+    return np.asarray((at >= 0) & (places < end.take(at, mode="clip")))
 
 
 def _punctuation(
