@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from llmlabel.engine import PartResult
@@ -81,7 +82,7 @@ def misconfigured(shard: dict[str, Any]) -> PartResult:
 def bulky(shard: dict[str, Any]) -> Iterator[PartResult]:
     """Yield much more than the driver may hold."""
     for _ in range(4):
-        yield PartResult({"kept": pa.table({"x": pa.array(range(500_000))})})
+        yield PartResult({"kept": pa.table({"x": np.arange(500_000)})})
 
 
 def burn(shard: dict[str, Any]) -> PartResult:

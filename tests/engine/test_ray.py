@@ -26,7 +26,9 @@ def cluster():
         from ray.cluster_utils import Cluster
 
         small = {"num_cpus": 1, "object_store_memory": 80 << 20}
-        head = {**small, "include_dashboard": False}
+        # A dead node is known after 2 s, by default after 15.
+        quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
+        head = {**small, "include_dashboard": False, "_system_config": quick}
         nodes = Cluster(initialize_head=True, head_node_args=head)
         nodes.add_node(**small)
         yield nodes
@@ -77,12 +79,12 @@ def test_a_killed_task_is_run_again_and_a_crash_is_named(
 def test_a_lost_node_loses_and_repeats_nothing_finished(
     cluster, ray_engine, tmp_path, make_shards, fns, tree, log
 ):
-    shards = make_shards(24, seconds=0.2)
+    shards = make_shards(16, seconds=0.15)
     done = []
 
     def remove_a_node(part):
         done.append(part.name)
-        if len(done) == 10:
+        if len(done) == 6:
             cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
 
     out = tmp_path / "ray"
