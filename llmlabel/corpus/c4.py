@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -152,6 +153,8 @@ def _measure(segments: Segments, thresholds: C4) -> Values:
     lorem = lines.kept & _has(lines.start, lines.end, segments.find(["lorem ipsum"]))
     bracket = lines.kept & _has(lines.start, lines.end, np.flatnonzero(segments.codes == ord("{")))
     sentences = _sentences(segments, lines)
+    if thresholds.lines.citations:
+        _without_citations(segments, lines, thresholds.lines, sentences)
     return {
         "lorem_ipsum": documents(lorem),
         "curly_brackets": documents(bracket),
@@ -212,15 +215,14 @@ def _citations(segments: Segments) -> tuple[Ints, Ints]:
 def _before_citations(segments: Segments, start: Ints, end: Ints) -> Ints:
     """Return where lines end when the citations at their ends are taken out."""
     opens, closes = _citations(segments)
-    end = end.copy()
     if not len(opens):
         return end
-    while True:
-        at = np.minimum(np.searchsorted(closes, end), len(closes) - 1)
-        cited = (closes[at] == end) & (opens[at] >= start)
-        if not cited.any():
-            return end
-        end[cited] = opens[at[cited]]
+    # Where one begins at the end of another, all of them go.
+    first = np.ones(len(opens), np.bool_)
+    first[1:] = opens[1:] != closes[:-1]
+    begin = opens.take(np.maximum.accumulate(np.where(first, np.arange(len(opens)), 0)))
+    at = np.minimum(np.searchsorted(closes, end), len(closes) - 1)
+    return np.where(closes.take(at) == end, np.maximum(begin.take(at), start), end)
 
 
 def _sentences(segments: Segments, lines: _Lines) -> Ints:
@@ -247,20 +249,31 @@ def _sentences(segments: Segments, lines: _Lines) -> Ints:
     return 1 + np.bincount(line[new], minlength=len(lines.start))
 
 
+def _without_citations(segments: Segments, lines: _Lines, limits: C4Lines, sentences: Ints) -> None:
+    """Count once more in lines with a citation, which has hidden the mark before it."""
+    opens, _ = _citations(segments)
+    rows = np.flatnonzero(lines.left & _has(lines.start, lines.end, opens))
+    if len(rows):
+        bare = segment(_texts(segments, lines, rows, citations=True))
+        sentences[rows] = _sentences(bare, _lines(bare, limits))
+
+
+def _texts(segments: Segments, lines: _Lines, rows: Ints, *, citations: bool) -> list[str]:
+    """Return the text of some lines, citations taken out."""
+    left = np.ones(len(segments.codes), np.bool_)
+    if citations:
+        opens, closes = _citations(segments)
+        left[ranges(opens, closes - opens)] = False
+    spans = zip(lines.start.take(rows), lines.end.take(rows), strict=True)
+    return [decode(segments.codes[start:end][left[start:end]]) for start, end in spans]
+
+
 def _clean(segments: Segments, limits: C4Lines) -> list[str]:
     lines = _lines(segments, limits)
-    kept = np.flatnonzero(lines.left)
-    dropped = np.zeros(len(segments.codes), np.bool_)
-    if limits.citations:
-        opens, closes = _citations(segments)
-        dropped[ranges(opens, closes - opens)] = True
-    parts: list[list[str]] = [[] for _ in range(len(segments))]
-    for document, start, end in zip(
-        lines.document[kept], lines.start[kept], lines.end[kept], strict=True
-    ):
-        text = decode(segments.codes[start:end][~dropped[start:end]])
-        parts[document].append(text)
-    return ["\n".join(part).strip() for part in parts]
+    rows = np.flatnonzero(lines.left)
+    texts = _texts(segments, lines, rows, citations=limits.citations)
+    ends = np.searchsorted(lines.document.take(rows), np.arange(len(segments) + 1)).tolist()
+    return ["\n".join(texts[a:b]).strip() for a, b in itertools.pairwise(ends)]
 
 
 C4_FAMILY: Final = Family("c4", C4, _measure)

@@ -75,7 +75,8 @@ def normalize(texts: Sequence[str]) -> list[str]:
     return out
 
 
-def _normalize_batch(texts: Sequence[str]) -> list[str]:
+def _normalize_batch(given: Sequence[str]) -> list[str]:
+    texts = [text.replace("\r\n", "\n") for text in given]
     segments = segment(texts)
     repaired, blank = _found(segments)
     out, lines = list(texts), segments.newline_lines
@@ -87,7 +88,7 @@ def _normalize_batch(texts: Sequence[str]) -> list[str]:
     for document in np.flatnonzero(wide).tolist():
         if not unicodedata.is_normalized("NFC", out[document]):
             out[document] = unicodedata.normalize("NFC", out[document])
-    return [old if new == old else new for new, old in zip(out, texts, strict=True)]
+    return [old if new == old else new for new, old in zip(out, given, strict=True)]
 
 
 def _by_document(documents: Ints, rows: Ints) -> list[tuple[int, Ints]]:

@@ -32,7 +32,7 @@ PROSE = (
 # Texts that touch the rules: few words, so that they repeat; marks, breaks, rare characters.
 POOL = (
     "the of and to be that with have word longer_word don't it's a I x1 42 3.5 10% #tag # ... … "
-    "- • -- {code} [1] [edit] [citation JavaScript cookie uses cookies lorem ipsum terms use "
+    "- • -- {code} [1] [edit] [citation end.[1][2] (so.)[] x[3]y JavaScript cookie uses cookies lorem ipsum terms use "
     'http://a.example/b-c www.x.org/y e.g. Mr. U.S. end. what? no! "quoted" (so) café 東京 '
     "привет ไทย 🙂 \u00a0 \u200b ,, .. !? a.B c,d e/f 5-6"
 )
