@@ -82,7 +82,10 @@ def _outside_addresses(
     here = np.searchsorted(pieces, at.take(colon + 3), side="right") == piece
     here &= (at.take(np.maximum(colon - 1, 0)) < pieces.take(piece - 1)) | (colon == 0)
     colon = colon.compress(here)
-    following = np.searchsorted(pieces, np.sort(np.append(at.take(colon), dot)), side="right")
+    found = np.sort(np.append(at.take(colon), dot))
+    if not len(found):
+        return cuts
+    following = np.searchsorted(pieces, found, side="right")
     begin, end = pieces.take(following - 1), np.append(pieces, len(codes)).take(following)
     before, after = (places.compress(~_within(places, begin, end)) for places in cuts)
     return before, after

@@ -35,3 +35,67 @@ def test_words_as_spacy() -> None:
     assert words("Hello, world... (it's) don't") == [
         *("Hello", ",", "world", "...", "(", "it", "'s", ")", "do", "n't"),
     ]
+
+
+def test_addresses_stay_whole() -> None:
+    assert words("see http://a.example/b-c/d?e=f-g, or (www.x.org/and/or) and/or") == [
+        *("see", "http://a.example/b-c/d?e=f-g", ",", "or", "(", "www.x.org/and/or", ")"),
+        *("and", "/", "or"),
+    ]
+    # No address: no host, and letters alone do not stand before it.
+    assert words("x://yes e-f") == ["x://yes", "e", "-", "f"]
+    assert words("a-b://c.d e-f") == ["a", "-", "b://c.d", "e", "-", "f"]
+
+
+def test_abbreviations_and_stops() -> None:
+    assert words("Mr. Smith, e.g. in Jan. at 5 p.m. of the U.S.A. it ended.Then") == [
+        *("Mr.", "Smith", ",", "e.g.", "in", "Jan.", "at", "5", "p.m.", "of", "the", "U.S.A."),
+        *("it", "ended", ".", "Then"),
+    ]
+    assert words("x.. y... 10% $5 5$ +7 -8 a—b ©x!?") == [
+        *("x", "..", "y", "...", "10", "%", "$", "5", "5", "$", "+7", "-8", "a", "—", "b"),
+        *("©", "x", "!", "?"),
+    ]
+
+
+def test_terms_are_letters_and_digits_in_lower_case() -> None:
+    one, two = segment(["Don't STOP, café 东京"]), segment(["don t stop CAFÉ 东京!"])
+    terms = [one.text(one.terms, i) for i in range(len(one.terms))]
+    assert terms == ["Don", "t", "STOP", "café", "东", "京"]
+    assert one.term_hashes.tolist() == two.term_hashes.tolist()
+
+
+def test_lines_and_pieces() -> None:
+    text = "one two\r\n\r\nthree\u2028four\n"
+    found = segment([text, "", "x"])
+    lines = [found.text(found.lines, i) for i in range(len(found.lines))]
+    assert lines == [*text.splitlines(), "x"]
+    assert found.lines.counts.tolist() == [4, 0, 1]
+    assert found.newline_lines.counts.tolist() == [4, 1, 1]
+    pieces = [found.text(found.pieces, i) for i in range(len(found.pieces))]
+    assert pieces == [*text.split(), "x"]
+
+
+@given(st.lists(any_text, max_size=5))
+def test_cuts_of_plain_python(texts: list[str]) -> None:
+    found = segment(texts)
+    for spans, cut in (
+        (found.pieces, str.split),
+        (found.lines, str.splitlines),
+        (found.newline_lines, lambda text: text.split("\n")),
+    ):
+        wanted = [part for text in texts for part in cut(text)]
+        assert [found.text(spans, i) for i in range(len(spans))] == wanted
+        assert spans.counts.tolist() == [len(cut(text)) for text in texts]
+    assert found.characters.tolist() == [len(text) for text in texts]
+
+
+@given(any_text, any_text)
+def test_equal_words_have_equal_hashes(left: str, right: str) -> None:
+    found = segment([left, "x" * 5000 + " " + right])
+    hashes: dict[int, str] = {}
+    texts: dict[str, int] = {}
+    for i, value in enumerate(found.word_hashes.tolist()):
+        word = found.text(found.words, i)
+        assert hashes.setdefault(value, word) == word
+        assert texts.setdefault(word, value) == value
