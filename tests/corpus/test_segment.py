@@ -1,7 +1,9 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlabel.corpus.segment import batches, segment
+from llmlabel.errors import DataError
 
 any_text = st.text(st.characters(), max_size=60)
 
@@ -99,3 +101,8 @@ def test_equal_words_have_equal_hashes(left: str, right: str) -> None:
         word = found.text(found.words, i)
         assert hashes.setdefault(value, word) == word
         assert texts.setdefault(word, value) == value
+
+
+def test_what_is_no_text_is_named() -> None:
+    with pytest.raises(DataError, match="row 1: expected a text, got NoneType"):
+        segment(["a", None])  # type: ignore[list-item]
