@@ -126,7 +126,7 @@ def known_languages(backend: Backend = "py3langid") -> tuple[str, ...]:
     """Return the codes of the languages that a backend tells apart, in order."""
     if backend == "py3langid":
         return tuple(sorted(set(_model().nb_classes)))
-    _detector()
+    _need_lingua()
     from lingua import Language
 
     return tuple(sorted(_code(language) for language in Language.all()))
@@ -211,10 +211,14 @@ def _log_counts(data: Sequence[bytes], length: npt.NDArray[np.int64]) -> Any:
 
 @functools.cache
 def _detector() -> Any:
-    need_packages("lingua as the language backend", "lingua", extra="lingua")
+    _need_lingua()
     from lingua import LanguageDetectorBuilder
 
     return LanguageDetectorBuilder.from_all_languages().build()
+
+
+def _need_lingua() -> None:
+    need_packages("lingua as the language backend", "lingua", extra="lingua")
 
 
 def _code(language: Any) -> str:
