@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from llmlabel.corpus.characters import Kind, ends_sentence
+from llmlabel.corpus.characters import ends_sentence
 from llmlabel.corpus.repeats import duplicate_characters
 from llmlabel.corpus.rules import Family, Values, judge, ratio
 from llmlabel.corpus.segment import Segments
@@ -71,7 +71,7 @@ def _measure(segments: Segments, thresholds: FineWeb) -> Values:
     every = segments.newline_lines
     first, last = segments.edges(every)
     lines = segments.subset(every, first <= last)
-    newlines = segments.count(np.flatnonzero(segments.kinds == Kind.NEWLINE)) - 1
+    newlines = every.counts - 1
     closed = ends_sentence()[segments.codes[lines.end - 1]]
     twice = duplicate_characters(segments, lines)[1]
     return {

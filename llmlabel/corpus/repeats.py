@@ -70,11 +70,20 @@ def repeated(hashes: Hashes, documents: Ints) -> Bools:
 
 
 def duplicate_characters(segments: Segments, spans: Spans) -> tuple[Ints, Floats]:
-    """Return per document how many spans repeat an earlier one, and their code points."""
-    again = repeated(segments.hash(spans), spans.document)
-    n = len(segments)
-    document = spans.document[again]
-    characters = np.bincount(document, spans.length[again], n)
+    """Return per document how many spans repeat an earlier one, and their code points.
+
+    No span is empty. Only those that are as long and begin, end and have the same in the
+    middle as another are read.
+    """
+    codes, documents = segments.codes, spans.document
+    keys = spans.length.astype(np.uint64)
+    for places in (spans.start, spans.end - 1, (spans.start + spans.end) >> 1):
+        keys = keys * _NEXT + codes.take(places)
+    like = first_equal(keys * _NEXT + documents.astype(np.uint64) * _DOCUMENT)
+    some = np.flatnonzero(np.bincount(like, minlength=len(like)).take(like) > 1)
+    again = some.compress(repeated(segments.hash(segments.subset(spans, some)), documents[some]))
+    n, document = len(segments), documents.take(again)
+    characters = np.bincount(document, spans.length.take(again), n)
     return np.bincount(document, minlength=n), characters.astype(np.float64, copy=False)
 
 

@@ -153,8 +153,8 @@ class Segments:
         """Return stretches, in order, with the documents that they are in."""
         return Spans(start, end, np.searchsorted(start, self.offsets))
 
-    def subset(self, spans: Spans, kept: npt.NDArray[np.bool_]) -> Spans:
-        """Return those spans for which a flag is set."""
+    def subset(self, spans: Spans, kept: npt.NDArray[np.bool_] | Ints) -> Spans:
+        """Return those spans for which a flag is set, or that have one of some indices."""
         return self.spans(spans.start[kept], spans.end[kept])
 
     @cached_property
@@ -163,9 +163,12 @@ class Segments:
         return self.edges(self.lines)
 
     def edges(self, spans: Spans) -> tuple[Ints, Ints]:
-        """Return the first and the last word in each span; the last is less where none is."""
+        """Return the first and the last word in each span; the last is less where none is.
+
+        Between spans there must be white space alone.
+        """
         first = np.searchsorted(self.words.start, spans.start)
-        return first, np.searchsorted(self.words.start, spans.end) - 1
+        return first, np.append(first[1:], len(self.words))[: len(first)] - 1
 
     def count(self, places: Ints) -> Ints:
         """Return how many of some places, in order, are in each document."""
@@ -199,6 +202,12 @@ class Segments:
 
     def hash(self, spans: Spans) -> Hashes:
         """Return a 64-bit hash of the text of each span; equal texts have equal hashes."""
+        ends = np.cumsum(spans.length)
+        total = int(ends[-1]) if len(ends) else 0
+        if "_code_sums" not in self.__dict__ and total * 8 < len(self.codes):
+            starts = ends - spans.length
+            places = np.arange(total) + np.repeat(spans.start - starts, spans.length)
+            return span_hashes(_sums(self.codes.take(places)), Spans(starts, ends, spans.offsets))
         return span_hashes(self._code_sums, spans)
 
     def text(self, spans: Spans, i: int) -> str:
