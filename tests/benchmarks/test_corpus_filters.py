@@ -8,7 +8,11 @@ from benchmarks.corpus_filters import REASONS, _ours, filters, same
 from benchmarks.peers.environments import Unavailable
 from llmlabel.corpus.families import rule_names
 
-TEXTS = ["Too short.", "{ code } is in this line, and after some more of other words it ends in a mark.", ""]
+TEXTS = [
+    "Too short.",
+    "{ code } is in this line, and after some more of other words it ends in a mark.",
+    "",
+]
 
 
 def test_reasons_are_rules():

@@ -71,7 +71,10 @@ def test_evidence_in_words() -> None:
         ("gopher_quality.min_words", "DROP", "4 words, below 50"),
         ("fineweb.max_short_lines", "KEEP", "short lines 1, above 0.67"),
     ]
-    assert evidence([family("fineweb", keep="KEEP")], {"text": GOOD}, TASK)[0]["why"] == "passes all 5 rules"
+    assert (
+        evidence([family("fineweb", keep="KEEP")], {"text": GOOD}, TASK)[0]["why"]
+        == "passes all 5 rules"
+    )
 
 
 def test_another_column() -> None:
