@@ -1,11 +1,10 @@
 """Write the recipe pretraining-filter's recorded ratings as answers to the texts that it asks about.
 
-    python -m benchmarks.record_ratings TABLE [TABLE ...] [--recipe FOLDER]
+    python -m benchmarks.record_ratings [--recipe FOLDER]
 
-A recorded answer belongs to a text to the letter, so the answers can only be written once the
-documents have been cleaned: TABLE is a file of cleaned rows (columns ``id`` and ``text``), such as
-a part of a run's step ``clean``, or ``data/labeled.jsonl``. The ratings themselves are kept by id
-in ``data/ratings.jsonl``; those of rows that no table has are left out.
+A recorded answer belongs to a text to the letter, so the documents are cleaned as the recipe's step
+``clean`` does it. The ratings themselves are kept by id in ``data/ratings.jsonl``; those of rows
+that are no longer asked about are left out.
 """
 
 from __future__ import annotations
@@ -16,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.shared import RECORDED, ROOT, read_jsonl
-from llmlabel.io import read_table
+from llmlabel.corpus.cleaning import clean_batch
+from llmlabel.io import list_shards, read_shard
 from llmlabel.llm import load_prompt, write_recorded
-from llmlabel.recipe import load_recipe
+from llmlabel.recipe import Recipe, load_recipe
+from llmlabel.recipe.corpus_config import CleanStep
+from llmlabel.recipe.steps.clean import cleaning_of, read_options
 from llmlabel.schema import Task
 
 RECIPE = ROOT / "recipes" / "pretraining-filter"
@@ -65,20 +67,29 @@ def record_ratings(
     )
 
 
+def asked_rows(recipe: Recipe) -> list[Mapping[str, Any]]:
+    """Return the documents that the recipe may ask about, as it asks: cleaned, and the test rows."""
+    config = next(step for step in recipe.config.steps if isinstance(step, CleanStep))
+    how = cleaning_of(recipe, config, sketched=False)
+    rows: list[Mapping[str, Any]] = []
+    for shard in list_shards(recipe.resolve(str(recipe.config.data.corpus))).shards:
+        for batch in read_shard(shard, read_options(recipe, config)):
+            rows += clean_batch(batch.documents, how).documents.to_pylist()
+    return rows + read_jsonl(recipe.resolve(str(recipe.config.data.test)))
+
+
 def main() -> None:
     """Write ``data/answers.jsonl`` of a recipe and say how many answers it holds."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("tables", nargs="+", type=Path, metavar="TABLE")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    args = parser.parse_args()
-    rows = [row for table in args.tables for row in read_table(table).to_pylist()]
-    data = args.recipe / "data"
-    task = load_recipe(args.recipe).task
-    count = record_ratings(data / "ratings.jsonl", rows, task, data / "answers.jsonl")
+    recipe = load_recipe(parser.parse_args().recipe)
+    data = recipe.folder / "data"
+    answers = data / "answers.jsonl"
+    count = record_ratings(data / "ratings.jsonl", asked_rows(recipe), recipe.task, answers)
     total = len(read_jsonl(data / "ratings.jsonl"))
-    print(f"{data / 'answers.jsonl'}: {count} answers; {total - count} ratings without a row")
+    print(f"{answers}: {count} answers; {total - count} ratings without a row")
 
 
 if __name__ == "__main__":

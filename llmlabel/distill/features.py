@@ -17,7 +17,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.linalg import cholesky, solve_triangular
 
-from llmlabel.embed import Tfidf
+from llmlabel.embed import HashedTfidf, Tfidf
 
 __all__ = ["DenseRows", "Features", "Matrix", "coordinates", "from_coordinates", "row_features"]
 
@@ -135,7 +135,9 @@ def _factor(gram: Matrix) -> Matrix:
     return lower
 
 
-def row_features(texts: Sequence[str], dense: Matrix, tfidf: Tfidf | None) -> Features:
+def row_features(
+    texts: Sequence[str], dense: Matrix, tfidf: Tfidf | HashedTfidf | None
+) -> Features:
     """Return texts' features: their embeddings, and their TF-IDF rows where there is one."""
     sparse = sp.csr_matrix((len(texts), 0)) if tfidf is None else tfidf.transform(texts)
     return Features(dense, sparse)

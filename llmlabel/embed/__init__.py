@@ -9,6 +9,7 @@ from llmlabel.embed.encoder import (
     encode_unit,
     unit_rows,
 )
+from llmlabel.embed.hashed import HashedTfidf, fit_hashed_tfidf
 from llmlabel.embed.load import load_encoder
 from llmlabel.embed.sentence import SentenceEncoder
 from llmlabel.embed.tfidf import Tfidf, fit_tfidf, load_tfidf
@@ -18,6 +19,7 @@ __all__ = [
     "Encoder",
     "EncoderFallbackWarning",
     "HasEncode",
+    "HashedTfidf",
     "SentenceEncoder",
     "Tfidf",
     "TfidfSvdEncoder",
@@ -25,6 +27,7 @@ __all__ = [
     "check_texts",
     "embed",
     "encode_unit",
+    "fit_hashed_tfidf",
     "fit_tfidf",
     "fit_tfidf_svd",
     "load_encoder",

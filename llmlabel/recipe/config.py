@@ -236,7 +236,9 @@ class DistillStep(Strict):
         default_factory=lambda: TrainingConfig(),  # type: ignore[call-arg]
         description="of the student 'encoder'",
     )
-    tfidf: bool = True
+    tfidf: bool | Literal["hashed"] = Field(
+        True, description="hashed: words and pairs alone, fast on long documents"
+    )
     min_confidence: float = Field(0.0, ge=0, le=1, description="rows below it are left out")
     keep: Annotated[float, Field(gt=0, le=1)] | Literal["auto"] = Field(
         "auto",

@@ -108,7 +108,11 @@ class FilterStep(Strict):
 
     step: Literal["filter"]
     keep: str | None = Field(None, description="the class that stays; by default the first")
-    threshold: float = Field(0.5, ge=0, le=1, description="least probability of that class")
+    threshold: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = Field(
+        "auto",
+        description="least probability of that class; auto: where the student keeps as many of "
+        "the documents that it has not met as the label model does",
+    )
 
 
 class MixStep(Strict):

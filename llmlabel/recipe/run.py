@@ -21,12 +21,13 @@ from llmlabel.llm import LocalClient, RecordedClient
 from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep, StepConfig
-from llmlabel.recipe.corpus_config import CleanStep
+from llmlabel.recipe.corpus_config import CleanStep, FilterStep
 from llmlabel.recipe.lfs import text_column
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
 from llmlabel.recipe.steps.aggregate import check_model
 from llmlabel.recipe.steps.clean import check_clean, first_rows
+from llmlabel.recipe.steps.filtering import class_kept
 from llmlabel.recipe.steps.label import build_lfs, fail
 from llmlabel.recipe.steps.load import load_split
 from llmlabel.recipe.steps.report import PAGE
@@ -81,6 +82,8 @@ def check(recipe: Recipe) -> None:
     for at, config in enumerate(recipe.config.steps):
         if isinstance(config, CleanStep):
             recipe.located(partial(check_clean, recipe, config), "steps", at)
+        if isinstance(config, FilterStep):
+            recipe.located(partial(class_kept, recipe, config), "steps", at, "keep")
         if isinstance(config, AggregateStep):
             recipe.located(partial(check_model, config), "steps", at)
         if isinstance(config, AskStep):

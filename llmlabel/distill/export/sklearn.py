@@ -18,7 +18,7 @@ from llmlabel.distill.export.parity import Exported, Predict, checked
 from llmlabel.distill.linear import LinearStudent
 from llmlabel.distill.network import quiet
 from llmlabel.distill.student import Student
-from llmlabel.embed import SentenceEncoder, Tfidf, TfidfSvdEncoder
+from llmlabel.embed import HashedTfidf, SentenceEncoder, Tfidf, TfidfSvdEncoder
 from llmlabel.embed.model_folder import OTHER_BACKENDS
 from llmlabel.errors import ConfigError
 
@@ -72,6 +72,11 @@ def _pipeline(student: LinearStudent, encoder: Any) -> Any:
     from sklearn.pipeline import FeatureUnion, make_pipeline
 
     parts = [] if encoder is None else [("meaning", encoder)]
+    if isinstance(student.tfidf, HashedTfidf):
+        raise ConfigError(
+            "a student of hashed words needs llmlabel to read texts: it has no scikit-learn form",
+            hint="distill with tfidf: true, or use llmlabel predict",
+        )
     if student.tfidf is not None:
         parts += [(v.analyzer, v) for v in student.tfidf.vectorizers]
     return make_pipeline(FeatureUnion(parts), _regression(student))

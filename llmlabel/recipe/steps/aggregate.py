@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from llmlabel import registry
+from llmlabel.embed import fit_tfidf
 from llmlabel.errors import ConfigError
 from llmlabel.io import write_table
 from llmlabel.io.runs import read_json, write_json
@@ -25,7 +25,6 @@ from llmlabel.votes import VoteMatrix
 
 __all__ = ["KIND", "check_model", "fitted", "make_model"]
 
-_MAX_TERMS = 50_000
 _RULES = "(rules)"  # a group that no prompt can be called
 
 
@@ -109,10 +108,8 @@ def _features(context: Context) -> dict[str, Any]:
     if kind == "embeddings":
         folder = context.input("embed")
         return {s: np.asarray(step_vectors(folder, s)) for s in context.splits}
-    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), max_features=_MAX_TERMS)
-    train = vectorizer.fit_transform(context.texts("train"))
-    others = [s for s in context.splits if s != "train"]
-    return {"train": train, **{s: vectorizer.transform(context.texts(s)) for s in others}}
+    terms = fit_tfidf(context.texts("train"))
+    return {s: terms.transform(context.texts(s)) for s in context.splits}
 
 
 def check_model(config: AggregateStep) -> None:
@@ -171,4 +168,4 @@ def _external(config: AggregateStep, recipe: Recipe) -> Mapping[str, Any]:
     return {} if config.gold is None else file_prints(recipe, config.gold)
 
 
-KIND = StepKind(version=2, run=_run, uses=_uses, external=_external)
+KIND = StepKind(version=3, run=_run, uses=_uses, external=_external)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -25,6 +25,8 @@ from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 from llmlabel.recipe.steps.parts import work_on
 
 __all__ = ["KIND", "check_clean", "clean_shard", "cleaning_of", "first_rows", "read_options"]
+
+_BATCH: Final = 4 << 20  # of text: the arrays of one segmentation stay near the caches
 
 
 def clean_shard(shard: Shard, options: ReadOptions, how: Cleaning) -> Iterator[PartResult]:
@@ -58,6 +60,7 @@ def read_options(recipe: Recipe, config: CleanStep) -> ReadOptions:
         id=recipe.config.data.id or "id",
         html="text" if config.html else "auto",
         max_document_bytes=config.max_document_bytes,
+        batch_bytes=_BATCH,
     )
 
 

@@ -18,12 +18,16 @@ from llmlabel.corpus.mixing import uniforms
 from llmlabel.distill import Student, load_student
 from llmlabel.engine import PartResult
 from llmlabel.errors import UnknownNameError
+from llmlabel.io import read_table
+from llmlabel.labelmodel import LabelSet
 from llmlabel.recipe.corpus_config import FilterStep
+from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.dedup import DUPLICATES
+from llmlabel.recipe.steps.distill import HELD_OUT
 from llmlabel.recipe.steps.parts import part_files, work_on
 
-__all__ = ["KIND", "filter_part"]
+__all__ = ["KIND", "class_kept", "filter_part"]
 
 _BATCH: Final = 2_000
 _SHOWN: Final = 400
@@ -112,7 +116,7 @@ def _decide(table: pa.Table, duplicate: Sequence[str | None], how: Deciding) -> 
         column = list(student.classes).index(how.kept)
         scores[left] = student.predict_proba(texts)[:, column]
         low = scores < how.threshold  # never of what has no score
-        steps[low], reasons[low] = "filter", f"less likely {how.kept} than {how.threshold:g}"
+        steps[low], reasons[low] = "filter", f"less likely {how.kept} than {how.threshold:.2g}"
     return _result(table, steps, reasons, scores, how)
 
 
@@ -228,14 +232,12 @@ def _duplicates(part: Part, how: Deciding) -> dict[int, str]:
 def _run(context: Context) -> Mapping[str, Any]:
     config: FilterStep = context.config
     clean = context.input("clean")
-    names = context.recipe.task.names
-    kept = config.keep or names[0]
-    if kept not in names:
-        raise UnknownNameError("class", kept, names, where="the step 'filter'")
+    kept = class_kept(context.recipe, config)
+    student = context.input("distill") / "student" if "distill" in context.inputs else None
     how = Deciding(
-        str(context.input("distill") / "student") if "distill" in context.inputs else None,
+        None if student is None else str(student),
         kept,
-        config.threshold,
+        0.0 if student is None else _threshold(context, kept),
         str(context.input("dedup") / DUPLICATES) if "dedup" in context.inputs else None,
         context.recipe.config.seed,
     )
@@ -248,16 +250,48 @@ def _run(context: Context) -> Mapping[str, Any]:
         for s in sorted(stems)
     ]
     result = work_on(context, partial(filter_part, how=how), shards)
-    return {
-        "class": kept,
-        "threshold": config.threshold,
-        "scored": how.student is not None,
-        **result.facts,
-    }
+    said = {"class": kept, "threshold": round(how.threshold, 6), "scored": student is not None}
+    return {**said, **result.facts}
+
+
+def class_kept(recipe: Recipe, config: FilterStep) -> str:
+    """Return the class that stays.
+
+    Raises
+    ------
+    UnknownNameError
+        The task has no such class.
+    """
+    names = recipe.task.names
+    if config.keep is not None and config.keep not in names:
+        raise UnknownNameError("class", config.keep, names, where="the step 'filter'")
+    return config.keep or names[0]
+
+
+def _threshold(context: Context, kept: str) -> float:
+    """Return the least probability of the class that stays.
+
+    A student of few documents hedges: its probabilities lie about the share of the class
+    that it has learned from, and half of them would say little. So it keeps as many of the
+    training documents, each asked of a student that has not met it, as the label model does.
+    """
+    config: FilterStep = context.config
+    if config.threshold != "auto":
+        return float(config.threshold)
+    held = context.input("distill") / f"{HELD_OUT}.train.parquet"
+    if not held.is_file():
+        return 0.5
+    said = LabelSet.from_table(read_table(held))
+    labels = LabelSet.from_table(read_table(context.input("aggregate") / "labels.train.parquet"))
+    at = {row: i for i, row in enumerate(labels.ids)}
+    known = labels.probabilities[[at[row] for row in said.ids]]
+    column = labels.classes.index(kept)
+    share = float((known.argmax(axis=1) == column).mean())
+    return float(np.quantile(said.probabilities[:, column], 1 - share))
 
 
 def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
-    return [name for name in before if name in ("clean", "dedup", "distill")]
+    return [name for name in before if name in ("clean", "dedup", "aggregate", "distill")]
 
 
 KIND = StepKind(version=1, run=_run, uses=_uses, resumes=True)
