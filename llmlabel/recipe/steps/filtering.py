@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,22 +18,32 @@ import pyarrow.parquet as pq
 from llmlabel.corpus.mixing import uniforms
 from llmlabel.distill import Student, load_student
 from llmlabel.engine import PartResult
-from llmlabel.errors import UnknownNameError
-from llmlabel.io import read_table
+from llmlabel.errors import ConfigError, UnknownNameError
+from llmlabel.io import add_columns, read_table
 from llmlabel.labelmodel import LabelSet
 from llmlabel.recipe.corpus_config import FilterStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.dedup import DUPLICATES
 from llmlabel.recipe.steps.distill import HELD_OUT
-from llmlabel.recipe.steps.parts import part_files, work_on
+from llmlabel.recipe.steps.parts import (
+    PARTS,
+    as_strings,
+    part_files,
+    shard_name,
+    work_on,
+    write_card,
+)
 
-__all__ = ["KIND", "class_kept", "filter_part"]
+__all__ = ["KIND", "check_filter", "class_kept", "filter_part"]
 
 _BATCH: Final = 2_000
 _SHOWN: Final = 400
 _SAMPLES: Final = 6  # dropped documents per step and batch that a report may show
 BINS: Final = 20
+NO_VALUE: Final = "(none)"
+OTHERS: Final = "(others)"
+_VALUES: Final = 200  # of a column, above which rare ones are not told apart
 
 
 @dataclass(frozen=True)
@@ -42,14 +53,13 @@ class Part:
     Parameters
     ----------
     id
-        Its name.
-    documents, dropped
-        Part files of the step ``clean``.
+        What it was made of.
+    name
+        Its part files' name in the step ``clean``.
     """
 
     id: str
-    documents: str
-    dropped: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,8 @@ class Deciding:
 
     Parameters
     ----------
+    parts
+        The parts of the step ``clean``.
     student
         Folder of the student, or None: all that is left stays.
     kept
@@ -70,6 +82,7 @@ class Deciding:
         Of the samples that are shown.
     """
 
+    parts: str
     student: str | None
     kept: str
     threshold: float
@@ -82,18 +95,20 @@ def filter_part(part: Part, how: Deciding) -> Iterator[PartResult]:
 
     Yields tables ``documents`` (those that stay), ``decisions`` (all) and ``samples``.
     """
-    dropped = pq.read_table(part.dropped) if Path(part.dropped).is_file() else None
-    if dropped is not None and dropped.num_rows:
-        yield _told_before(dropped, how)
-    if not Path(part.documents).is_file():
-        return
+    documents, dropped = (
+        Path(how.parts) / table / f"{part.name}.parquet" for table in ("documents", "dropped")
+    )
+    with pq.ParquetFile(dropped) as file:
+        for batch in file.iter_batches(_BATCH):
+            yield _told_before(pa.Table.from_batches([batch]), how)
     gone = _duplicates(part, how)
     first = 0
-    for batch in pq.ParquetFile(part.documents).iter_batches(_BATCH):
-        table = pa.Table.from_batches([batch])
-        rows = range(first, first + table.num_rows)
-        yield _decide(table, [gone.get(r) for r in rows], how)
-        first += table.num_rows
+    with pq.ParquetFile(documents) as file:
+        for batch in file.iter_batches(_BATCH):
+            table = pa.Table.from_batches([batch])
+            rows = range(first, first + table.num_rows)
+            yield _decide(table, [gone.get(r) for r in rows], how)
+            first += table.num_rows
 
 
 def _told_before(dropped: pa.Table, how: Deciding) -> PartResult:
@@ -140,8 +155,8 @@ def _result(
     )
     tables = {"decisions": decisions, "samples": _samples(table, steps, reasons, how.seed)}
     if stays.any():
-        kept = table.filter(pa.array(stays)).append_column("score", score.filter(pa.array(stays)))
-        tables["documents"] = kept
+        kept = pa.array(stays)
+        tables["documents"] = add_columns(table.filter(kept), {"score": score.filter(kept)})
     return PartResult(tables, _facts(table, steps, reasons, scores))
 
 
@@ -178,35 +193,40 @@ def _facts(
     stays = steps == ""
     known = ~np.isnan(scores)
     counts, _ = np.histogram(scores[known], BINS, (0, 1))
-    words = table["words"].to_numpy() if "words" in table.column_names else np.zeros(len(steps))
+    words = table["words"].to_numpy()
     return {
         "documents": len(steps),
         "kept": int(stays.sum()),
-        "words": int(np.nansum(words[stays])),
+        "words": int(words[stays].sum()),
         "steps": {s: int((steps == s).sum()) for s in set(steps.tolist()) - {""}},
-        "reasons": _tally(
-            f"{s}: {r.split(':')[0]}" for s, r in zip(steps, reasons, strict=True) if s
+        "reasons": dict(
+            Counter(f"{s}: {_short(s, r)}" for s, r in zip(steps, reasons, strict=True) if s)
         ),
         "scores": {str(i): int(c) for i, c in enumerate(counts) if c},
-        **{
-            name: _shares(table[name].cast(pa.string()).to_pylist(), stays)
-            for name in ("source", "language")
-            if name in table.column_names
-        },
+        **{name: _shares(table, name, stays) for name in ("source", "language")},
     }
 
 
-def _tally(names: Iterator[str]) -> dict[str, int]:
-    out: dict[str, int] = {}
-    for name in names:
-        out[name] = out.get(name, 0) + 1
-    return out
+def _short(step: str, reason: str) -> str:
+    """Leave out what only one document has: of which it is a duplicate, the words that leaked."""
+    return reason.split(":")[0] if step in ("dedup", "benchmarks") else reason
 
 
-def _shares(values: Sequence[str | None], stays: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _shares(table: pa.Table, column: str, stays: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Return how many documents of each value stay.
+
+    Of a column that names nearly every document apart, as an address does, only values that
+    are frequent in a batch are told, so that the facts of a corpus stay small.
+    """
+    known = column in table.column_names
+    values = as_strings(table[column]) if known else [None] * table.num_rows
+    counts = Counter(value or NO_VALUE for value in values)
+    least = len(values) / _VALUES if len(counts) > _VALUES else 0
     out: dict[str, dict[str, int]] = {}
     for value, kept in zip(values, stays.tolist(), strict=True):
-        entry = out.setdefault(value or "(none)", {"documents": 0, "kept": 0})
+        name = value or NO_VALUE
+        name = name if counts[name] >= least else OTHERS
+        entry = out.setdefault(name, {"documents": 0, "kept": 0})
         entry["documents"] += 1
         entry["kept"] += int(kept)
     return out
@@ -221,7 +241,7 @@ def _duplicates(part: Part, how: Deciding) -> dict[int, str]:
     """Return why the documents of a part that go as duplicates go, by row."""
     if how.duplicates is None:
         return {}
-    found = pq.read_table(how.duplicates, filters=[("part", "==", Path(part.documents).stem)])
+    found = pq.read_table(how.duplicates, filters=[("part", "==", part.name)])
     return {
         r["row"]: f"{r['kind']} duplicate: of {r['kept']}"
         for r in found.to_pylist()
@@ -235,23 +255,35 @@ def _run(context: Context) -> Mapping[str, Any]:
     kept = class_kept(context.recipe, config)
     student = context.input("distill") / "student" if "distill" in context.inputs else None
     how = Deciding(
+        str(clean / PARTS),
         None if student is None else str(student),
         kept,
         0.0 if student is None else _threshold(context, kept),
         str(context.input("dedup") / DUPLICATES) if "dedup" in context.inputs else None,
         context.recipe.config.seed,
     )
-    stems = {f.stem for t in ("documents", "dropped") for f in part_files(clean, t)}
-    folder = clean / "parts"
-    shards = [
-        Part(
-            s, str(folder / "documents" / f"{s}.parquet"), str(folder / "dropped" / f"{s}.parquet")
-        )
-        for s in sorted(stems)
-    ]
+    shards = [Part(shard_name(f), f.stem) for f in part_files(clean, "documents")]
     result = work_on(context, partial(filter_part, how=how), shards)
     said = {"class": kept, "threshold": round(how.threshold, 6), "scored": student is not None}
-    return {**said, **result.facts}
+    facts = {**said, **result.facts}
+    write_card(context, facts)
+    return facts
+
+
+def check_filter(recipe: Recipe, config: FilterStep) -> None:
+    """Check what a ``filter`` step says before anything runs.
+
+    Raises
+    ------
+    ConfigError
+        An unknown class; a threshold, and no student whose probabilities it is for.
+    """
+    class_kept(recipe, config)
+    if config.threshold != "auto" and all(s.step != "distill" for s in recipe.config.steps):
+        raise ConfigError(
+            "the step 'filter' has a threshold, but there is no student to score documents: "
+            "put a step 'distill' before it"
+        )
 
 
 def class_kept(recipe: Recipe, config: FilterStep) -> str:
@@ -294,4 +326,4 @@ def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
     return [name for name in before if name in ("clean", "dedup", "aggregate", "distill")]
 
 
-KIND = StepKind(version=1, run=_run, uses=_uses, resumes=True)
+KIND = StepKind(version=2, run=_run, uses=_uses, resumes=True)

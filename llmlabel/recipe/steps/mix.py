@@ -25,7 +25,7 @@ from llmlabel.errors import ConfigError, DataError, did_you_mean
 from llmlabel.io.runs import write_json
 from llmlabel.recipe.corpus_config import MixStep
 from llmlabel.recipe.steps.base import Context, StepKind
-from llmlabel.recipe.steps.parts import part_files, read_columns, work_on
+from llmlabel.recipe.steps.parts import part_files, read_columns, work_on, write_card
 
 __all__ = ["KIND", "mix_part"]
 
@@ -94,6 +94,7 @@ def _run(context: Context) -> Mapping[str, Any]:
         for f in [p.files["documents"]]
     ]
     write_json({"files": index, **facts}, context.folder.path / "index.json")
+    write_card(context, facts)
     return facts
 
 
@@ -125,7 +126,7 @@ def _check_columns(config: MixStep, context: Context) -> None:
 
 
 def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
-    return [name for name in before if name == "filter"]
+    return [name for name in before if name in ("clean", "dedup", "distill", "filter")]
 
 
 KIND = StepKind(version=1, run=_run, uses=_uses, resumes=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,9 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmlabel.engine import MapResult, Part, PartResult, map_shards
+from llmlabel.errors import DataError, did_you_mean
+from llmlabel.io.growing import as_text
 from llmlabel.recipe.steps.base import Context
+from llmlabel.report.dataset_card import dataset_card
 
-__all__ = ["PARTS", "part_files", "read_columns", "work_on"]
+__all__ = [
+    "PARTS",
+    "as_strings",
+    "check_columns",
+    "part_files",
+    "read_columns",
+    "shard_name",
+    "work_on",
+]
 
 PARTS: Final = "parts"
 """Folder of a step's part files; it outlives a kill, since parts know whether they are whole."""
@@ -57,11 +68,52 @@ def part_files(step: Path, table: str) -> list[Path]:
     return sorted((step / PARTS / table).glob("*.parquet"))
 
 
+def shard_name(file: Path) -> str:
+    """Return the name of what a part file was made of: of ``00003-web.parquet``, ``web``."""
+    return file.stem.split("-", 1)[1]
+
+
 def read_columns(file: Path, columns: Sequence[str]) -> pa.Table:
     """Read columns of a part file; those that it lacks are null."""
-    known = [c for c in columns if c in pq.read_schema(file).names]
+    wanted = list(dict.fromkeys(columns))
+    names = pq.read_schema(file).names
+    known = [c for c in wanted if c in names]
     table = pq.read_table(file, columns=known)
-    for name in columns:
+    for name in wanted:
         if name not in known:
-            table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
-    return table.select(list(columns))
+            table = table.append_column(name, pa.nulls(table.num_rows))
+    return table.select(wanted)
+
+
+def as_strings(column: pa.ChunkedArray) -> list[str | None]:
+    """Return a column's values as text, lists and mappings as JSON."""
+    try:
+        found: list[str | None] = column.cast(pa.string()).to_pylist()
+    except pa.ArrowException:
+        return [as_text(value) for value in column.to_pylist()]
+    return found
+
+
+def check_columns(files: Sequence[Path], columns: Sequence[str], where: str) -> None:
+    """Check that each column stands in some part.
+
+    Raises
+    ------
+    DataError
+        One does not; says the nearest.
+    """
+    known = sorted({name for file in files for name in pq.read_schema(file).names})
+    for name in columns:
+        if files and name not in known:
+            raise DataError(
+                f"{where}: no document has a column {name!r}{did_you_mean(name, known)} "
+                f"(known: {', '.join(known)})"
+            )
+
+
+def write_card(context: Context, facts: Mapping[str, Any]) -> None:
+    """Write the README.md of the documents that a step has made."""
+    steps = {name: step.facts for name, step in context.inputs.items()}
+    config = context.recipe.config
+    card = dataset_card(config.name, config.description, {**steps, context.config.step: facts})
+    (context.folder.path / PARTS / "README.md").write_text(card, encoding="utf-8")
