@@ -20,6 +20,7 @@ from llmlabel.corpus.personal import KINDS, find_personal, mask_personal
 from llmlabel.corpus.segment import segment
 from llmlabel.corpus.sketches import Sketches, sketch
 from llmlabel.corpus.verdict import Verdict
+from llmlabel.io import add_columns
 
 __all__ = ["Cleaned", "Cleaning", "clean_batch", "read_sketches", "sketch_columns"]
 
@@ -74,11 +75,15 @@ class Cleaned:
     Parameters
     ----------
     documents
-        Those that stay: all columns, the cleaned ``text``, and what was found.
+        Those that stay: all columns, the cleaned ``text``, and what was found. Columns of
+        the input whose names these take are called ``given.NAME``.
     dropped
-        The others: ``id``, ``step``, ``reason`` and the beginning of the text.
+        The others: all columns but the text, of which the beginning is left, ``step`` and
+        ``reason``.
     sketches
         A row per document that stays.
+    counts
+        How many documents were changed or dropped, and what was found.
     """
 
     documents: pa.Table
@@ -126,7 +131,7 @@ def clean_batch(table: pa.Table, how: Cleaning) -> Cleaned:
     found["words"] = pa.array(segments.words.counts)
     for family in FAMILIES:
         verdict = family_verdict(family, segments)
-        found[family] = pa.array(verdict.reason.tolist(), pa.string()).dictionary_encode()
+        found[family] = _encoded(verdict.reason)
         _mark(steps, reasons, family, _dropping(verdict, family, how.drop))
     if how.leaks is not None:
         leaks = find_leaks(texts, how.leaks, segments=segments)
@@ -135,6 +140,9 @@ def clean_batch(table: pa.Table, how: Cleaning) -> Cleaned:
             _mark(steps, reasons, "benchmarks", leaks.verdict().reason)
         else:
             texts = mask_leaks(texts, leaks)
+            blank = np.array([not text.strip() for text in texts], np.bool_)
+            nothing_else = np.where(blank, leaks.verdict().reason, "").astype(object)
+            _mark(steps, reasons, "benchmarks", nothing_else)
     if how.personal is not None:
         texts = _personal(texts, how, steps, reasons, counts)
     return _split(table, texts, found, steps, reasons, how.sketched, counts)
@@ -171,10 +179,10 @@ def _personal(
     found = find_personal(texts, kinds=how.kinds, regions=how.regions)
     for kind, number in found.counts().items():
         counts[f"personal_{kind}"] = int(np.sum(number))
-    if how.personal == "mask":
-        return mask_personal(texts, found)
-    _mark(steps, reasons, "personal", found.verdict(drop=how.kinds).reason)
-    return texts
+    if how.personal == "drop":
+        _mark(steps, reasons, "personal", found.verdict(drop=how.kinds).reason)
+    # Of those that are dropped too: a report shows how they begin.
+    return mask_personal(texts, found)
 
 
 def _split(
@@ -189,27 +197,25 @@ def _split(
     """Part the documents that stay from the others."""
     text = table.schema.get_field_index("text")
     table = table.set_column(text, "text", pa.array(texts, pa.string()))
-    for name, column in found.items():
-        if name in table.column_names:
-            table = table.drop_columns([name])
-        table = table.append_column(name, column)
+    table = add_columns(table, found)
     stays = steps == ""
     gone = table.filter(pa.array(~stays))
-    dropped = gone.drop_columns(["text"]).append_column(
-        "text", pa.array([t[:_SHOWN] for t in gone["text"].to_pylist()], pa.string())
+    beginnings = [t[:_SHOWN] for t in gone["text"].to_pylist()]
+    said = {"step": steps, "reason": reasons}
+    dropped = add_columns(
+        gone.drop_columns(["text"]),
+        {
+            "text": pa.array(beginnings, pa.string()),
+            **{name: _encoded(values[~stays]) for name, values in said.items()},
+        },
     )
-    for name, values in (("step", steps), ("reason", reasons)):
-        dropped = _with(dropped, name, values[~stays])
     documents = table.filter(pa.array(stays))
     made = sketch_columns(documents["text"].to_pylist()) if sketched else None
     return Cleaned(documents, dropped, made, counts)
 
 
-def _with(table: pa.Table, name: str, values: Reasons) -> pa.Table:
-    if name in table.column_names:
-        table = table.drop_columns([name])
-    column = pa.array(values.tolist(), pa.string()).dictionary_encode()
-    return table.append_column(name, column)
+def _encoded(values: Reasons) -> pa.Array:
+    return pa.array(values.tolist(), pa.string()).dictionary_encode()
 
 
 def sketch_columns(texts: Sequence[str]) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,7 +14,14 @@ from llmlabel.corpus.verdict import Verdict
 from llmlabel.errors import UnknownNameError
 from llmlabel.extras import need_packages
 
-__all__ = ["BACKENDS", "Backend", "identify", "known_languages", "language_filter"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "check_languages",
+    "identify",
+    "known_languages",
+    "language_filter",
+]
 
 Backend = Literal["py3langid", "lingua"]
 BACKENDS: Final[tuple[Backend, ...]] = ("py3langid", "lingua")
@@ -110,16 +117,27 @@ def language_filter(
     >>> language_filter(["Das ist ein deutscher Satz."], {"en": 0.65}).reason.tolist()
     ['language.de']
     """
-    known = known_languages(backend)
-    for code in languages:
-        if code not in known:
-            raise UnknownNameError("language", code, known, where=backend)
+    check_languages(languages, backend)
     codes, sure = identify(texts, backend=backend, characters=characters)
     reason = np.array([f"language.{code}" for code in codes.tolist()], object)
     for code, least in languages.items():
         mine = codes == code
         reason[mine] = np.where(sure[mine] < least, "language.unsure", "")
     return Verdict(reason, {"language": codes, "probability": sure})
+
+
+def check_languages(codes: Iterable[str], backend: Backend = "py3langid") -> None:
+    """Check that a backend knows the languages.
+
+    Raises
+    ------
+    UnknownNameError
+        One it does not; says the nearest.
+    """
+    known = known_languages(backend)
+    for code in codes:
+        if code not in known:
+            raise UnknownNameError("language", code, known, where=backend)
 
 
 def known_languages(backend: Backend = "py3langid") -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from llmlabel.corpus.verdict import Verdict
 from llmlabel.errors import DataError, UnknownNameError
 from llmlabel.extras import need_packages
 
-__all__ = ["KINDS", "Personal", "find_personal", "mask_personal"]
+__all__ = ["KINDS", "Personal", "check_personal", "find_personal", "mask_personal"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -111,11 +111,8 @@ def find_personal(
     >>> mask_personal(texts, found)
     ['Write to <EMAIL> or <PHONE>.', 'Version 10.2.4.1']
     """
-    need_packages("finding personal data", "phonenumbers", "stdnum", extra="corpus")
-    known = rules(private_ips=private_ips, regions=_regions(regions))
-    for kind in kinds:
-        if kind not in known:
-            raise UnknownNameError("kind", kind, KINDS)
+    check_personal(kinds, regions)
+    known = rules(private_ips=private_ips, regions=tuple(regions))
     column = pl.Series(texts, dtype=pl.String)
     spans: dict[int, list[tuple[int, int, str]]] = {}
     for kind in (kind for kind in KINDS if kind in kinds):
@@ -132,6 +129,27 @@ def find_personal(
     return Personal(numbers[:, 0], numbers[:, 1], numbers[:, 2], kind_of, masks, len(texts))
 
 
+def check_personal(kinds: Sequence[str] = (), regions: Sequence[str] = ()) -> None:
+    """Check that kinds of personal data and regions of phone numbers are known.
+
+    Raises
+    ------
+    UnknownNameError
+        One is not; says the nearest.
+    MissingExtraError
+        phonenumbers or python-stdnum is not installed (``llmlabel[corpus]``).
+    """
+    need_packages("finding personal data", "phonenumbers", "stdnum", extra="corpus")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UnknownNameError("kind", kind, KINDS)
+    import phonenumbers
+
+    for region in regions:
+        if region not in phonenumbers.SUPPORTED_REGIONS:
+            raise UnknownNameError("region", region, sorted(phonenumbers.SUPPORTED_REGIONS))
+
+
 def mask_personal(texts: Sequence[str], found: Personal) -> list[str]:
     """Return documents with ``<EMAIL>``, ``<PHONE>`` and so on in place of what was found."""
     if len(texts) != found.documents:
@@ -145,12 +163,3 @@ def mask_personal(texts: Sequence[str], found: Personal) -> list[str]:
             last = int(found.end[i])
         out[row] = "".join([*parts, texts[row][last:]])
     return out
-
-
-def _regions(regions: Sequence[str]) -> tuple[str, ...]:
-    import phonenumbers
-
-    for region in regions:
-        if region not in phonenumbers.SUPPORTED_REGIONS:
-            raise UnknownNameError("region", region, sorted(phonenumbers.SUPPORTED_REGIONS))
-    return tuple(regions)

@@ -10,7 +10,7 @@ from llmlabel.io.files import (
     fingerprint_path,
 )
 from llmlabel.io.reading import read_shard
-from llmlabel.io.rows import check_rows
+from llmlabel.io.rows import add_columns, check_rows
 from llmlabel.io.shards import Listing, Shard, list_shards
 from llmlabel.io.streams import STDIN, Chunk, Sink, count_rows, open_sink, read_chunks
 from llmlabel.io.tables import plain_value, read_table, write_table
@@ -26,6 +26,7 @@ __all__ = [
     "ReadOptions",
     "Shard",
     "Sink",
+    "add_columns",
     "append_lines",
     "atomic_write",
     "cache_dir",

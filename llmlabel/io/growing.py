@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ import pyarrow.parquet
 from llmlabel.io.files import atomic_write
 from llmlabel.io.tables import plain_value
 
-__all__ = ["GrowingParquet", "as_text", "growing_parquet", "unite_schemas"]
+__all__ = ["GrowingParquet", "as_text", "growing_parquet", "join_tables", "unite_schemas"]
 
 _ROWS: Final = 8_192
 
@@ -49,6 +50,18 @@ def _unite_fields(first: pa.Field, second: pa.Field) -> pa.Field:
         return pa.unify_schemas(pair, promote_options="permissive").field(0)
     except pa.ArrowException:
         return pa.field(first.name, pa.string())
+
+
+def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return tables one below the other, whatever columns they have: see `unite_schemas`.
+
+    Examples
+    --------
+    >>> join_tables([pa.table({"year": [1]}), pa.table({"year": ["2?"]})])["year"].to_pylist()
+    ['1', '2?']
+    """
+    schema = reduce(unite_schemas, (table.schema.remove_metadata() for table in tables))
+    return pa.concat_tables([_fit(table, schema) for table in tables])
 
 
 def _fit(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from llmlabel.errors import DataError, did_you_mean
 
-__all__ = ["check_rows"]
+__all__ = ["add_columns", "check_rows"]
 
 
 def check_rows(
@@ -62,6 +62,24 @@ def check_rows(
     if "id" in table.column_names:
         table = table.drop_columns(["id"])
     return table.add_column(0, "id", ids)
+
+
+def add_columns(table: pa.Table, added: Mapping[str, pa.Array]) -> pa.Table:
+    """Append columns; what the table itself has under such a name is called ``given.NAME``.
+
+    Examples
+    --------
+    >>> add_columns(pa.table({"score": [3]}), {"score": pa.array([0.5])}).to_pylist()
+    [{'given.score': 3, 'score': 0.5}]
+    """
+    for name, column in added.items():
+        if name in table.column_names:
+            given = f"given.{name}"
+            while given in table.column_names:
+                given = f"given.{given}"
+            table = table.rename_columns({name: given})
+        table = table.append_column(name, column)
+    return table
 
 
 def _ids(

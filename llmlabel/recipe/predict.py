@@ -16,7 +16,7 @@ from llmlabel.distill import EncoderStudent, LinearStudent, Student, load_studen
 from llmlabel.distill.network import fastest
 from llmlabel.embed import SentenceEncoder
 from llmlabel.errors import ConfigError
-from llmlabel.io import check_rows, count_rows, read_chunks
+from llmlabel.io import add_columns, check_rows, count_rows, read_chunks
 from llmlabel.llm import table_texts
 from llmlabel.recipe.deferring import Teacher, teacher_of
 from llmlabel.recipe.steps.selecting import best_cut
@@ -92,7 +92,7 @@ class Predictor:
             **added,
             **{f"p.{name}": pa.array(found[:, k]) for k, name in enumerate(self.student.classes)},
         }
-        return _with(table, added)
+        return add_columns(table, added)
 
     def _handed_on(
         self, rows: pa.Table, best: npt.NDArray[np.intp], chosen: npt.NDArray[np.bool_]
@@ -216,18 +216,6 @@ def _on(student: Student, backend: str) -> tuple[Student, str]:
         precision = "bfloat16" if network.halved else "float32"
         return replace(student, network=network), f"torch in {precision}"
     return student, "torch"
-
-
-def _with(table: pa.Table, added: dict[str, pa.Array]) -> pa.Table:
-    for name, column in added.items():
-        # What the file called `label` itself is kept, under a name that cannot be mistaken.
-        if name in table.column_names:
-            given = f"given.{name}"
-            while given in table.column_names:
-                given = f"given.{given}"
-            table = table.rename_columns({name: given})
-        table = table.append_column(name, column)
-    return table
 
 
 def _threshold(run: Path, target: float) -> tuple[float, str]:

@@ -21,15 +21,16 @@ from llmlabel.llm import LocalClient, RecordedClient
 from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep, StepConfig
-from llmlabel.recipe.corpus_config import CleanStep, FilterStep
+from llmlabel.recipe.corpus_config import CleanStep, FilterStep, MixStep
 from llmlabel.recipe.lfs import text_column
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
 from llmlabel.recipe.steps.aggregate import check_model
 from llmlabel.recipe.steps.clean import check_clean, first_rows
-from llmlabel.recipe.steps.filtering import class_kept
+from llmlabel.recipe.steps.filtering import check_filter
 from llmlabel.recipe.steps.label import build_lfs, fail
 from llmlabel.recipe.steps.load import load_split
+from llmlabel.recipe.steps.mix import check_mix
 from llmlabel.recipe.steps.report import PAGE
 from llmlabel.recipe.steps.sample import ROWS
 
@@ -83,7 +84,9 @@ def check(recipe: Recipe) -> None:
         if isinstance(config, CleanStep):
             recipe.located(partial(check_clean, recipe, config), "steps", at)
         if isinstance(config, FilterStep):
-            recipe.located(partial(class_kept, recipe, config), "steps", at, "keep")
+            recipe.located(partial(check_filter, recipe, config), "steps", at)
+        if isinstance(config, MixStep):
+            recipe.located(partial(check_mix, recipe, config), "steps", at)
         if isinstance(config, AggregateStep):
             recipe.located(partial(check_model, config), "steps", at)
         if isinstance(config, AskStep):
@@ -217,10 +220,11 @@ def plan(recipe: Recipe, out: str | Path | None = None) -> list[PlannedStep]:
     folder = RunFolder(Path(out) if out is not None else default_out(recipe))
     planned = []
     tables: Mapping[str, pa.Table] = {}
-    for step in _steps(recipe, folder):
+    steps = _steps(recipe, folder)
+    for step in steps:
         cost, free = None, ""
         if isinstance(step.config, AskStep) and not step.folder.done:
-            tables = tables or _tables(recipe, step.inputs)
+            tables = tables or _tables(recipe, {s.folder.name: s.folder for s in steps})
             cost, free = _plan_cost(step.config, recipe, tables)
         planned.append(
             PlannedStep(step.folder.name, step.folder.path, step.folder.done, cost, free)

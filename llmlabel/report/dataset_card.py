@@ -96,7 +96,7 @@ def _done(steps: Mapping[str, Facts]) -> list[str]:
 
 def _table(name: str, found: Facts) -> list[str]:
     values = found.get(name)
-    if not values:
+    if not values or set(values) == {"(none)"}:
         return []
     order = sorted(values.items(), key=lambda item: -item[1]["kept"])[:_ROWS]
     rows = [f"| {value} | {v['documents']:,} | {v['kept']:,} |" for value, v in order if v["kept"]]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -12,9 +14,10 @@ import pyarrow as pa
 from llmlabel.corpus.cleaning import Cleaned, Cleaning, clean_batch
 from llmlabel.corpus.decontaminate import BenchmarkIndex, benchmark_index, read_benchmark
 from llmlabel.corpus.families import check_rules
-from llmlabel.corpus.personal import KINDS
+from llmlabel.corpus.language import check_languages
+from llmlabel.corpus.personal import KINDS, check_personal
 from llmlabel.engine import PartResult
-from llmlabel.errors import ConfigError, DataError
+from llmlabel.errors import ConfigError, DataError, no_such_file
 from llmlabel.io import fingerprint
 from llmlabel.io.documents import Batch, ReadOptions
 from llmlabel.io.reading import read_shard
@@ -26,6 +29,7 @@ from llmlabel.recipe.steps.parts import work_on
 
 __all__ = ["KIND", "check_clean", "clean_shard", "cleaning_of", "first_rows", "read_options"]
 
+_UNCUT: Final = 1 << 62
 _BATCH: Final = 4 << 20  # of text: the arrays of one segmentation stay near the caches
 
 
@@ -49,7 +53,12 @@ def _result(batch: Batch, cleaned: Cleaned | None) -> PartResult:
         tables["documents"], tables["dropped"] = cleaned.documents, cleaned.dropped
         if cleaned.sketches is not None:
             tables["sketches"] = cleaned.sketches
-        facts |= {"left": cleaned.documents.num_rows, **cleaned.counts}
+        steps = Counter(cleaned.dropped["step"].to_pylist())
+        facts |= {
+            "left": cleaned.documents.num_rows,
+            "dropped": dict(sorted(steps.items())),
+            **cleaned.counts,
+        }
     return PartResult(tables, facts)
 
 
@@ -89,8 +98,13 @@ def cleaning_of(recipe: Recipe, config: CleanStep, *, sketched: bool = True) -> 
 
 def _index(recipe: Recipe, config: CleanStep) -> BenchmarkIndex:
     assert config.benchmarks is not None
-    files = {name: recipe.resolve(name) for name in config.benchmarks.files}
-    texts = {path.stem: read_benchmark(path) for path in files.values()}
+    names = config.benchmarks.files
+    stems = [Path(name).stem for name in names]
+    known_as = stems if len(set(stems)) == len(stems) else names
+    texts = {
+        short: read_benchmark(recipe.resolve(name))
+        for short, name in zip(known_as, names, strict=True)
+    }
     return benchmark_index(texts, n=config.benchmarks.words, allow=config.benchmarks.allow)
 
 
@@ -101,10 +115,10 @@ def _run(context: Context) -> Mapping[str, Any]:
     how = cleaning_of(recipe, config, sketched=dedup)
     work = partial(clean_shard, options=read_options(recipe, config), how=how)
     result = work_on(context, work, listing.shards)
-    facts = {"read": 0, "left": 0, "set_aside": {}, **result.facts}
+    facts = {"read": 0, "left": 0, "dropped": {}, "set_aside": {}, **result.facts}
     if not facts["left"]:
         raise DataError(
-            f"the step 'clean' leaves none of {facts['read']} documents",
+            f"the step 'clean' leaves none of {facts['read']} documents{_why(facts)}",
             file=recipe.resolve(str(recipe.config.data.corpus)),
         )
     short = {} if how.leaks is None else dict(how.leaks.short)
@@ -116,12 +130,21 @@ def _run(context: Context) -> Mapping[str, Any]:
     }
 
 
+def _why(facts: Mapping[str, Any]) -> str:
+    counts = [
+        *((f"dropped for {name}", n) for name, n in facts["dropped"].items()),
+        *((f"set aside: {name}", n) for name, n in facts["set_aside"].items()),
+    ]
+    said = ", ".join(f"{n} {what}" for what, n in counts)
+    return f" ({said})" if said else ""
+
+
 def _external(config: CleanStep, recipe: Recipe) -> Mapping[str, Any]:
     """Fingerprint what is read: of a corpus the files' names, sizes and times, not their bytes."""
     corpus = recipe.resolve(str(recipe.config.data.corpus))
-    shards = [
-        {k: v for k, v in asdict(s).items() if k != "path"} for s in list_shards(corpus).shards
-    ]
+    # Uncut: to cut a large file of lines is to read it.
+    files = list_shards(corpus, shard_bytes=_UNCUT).shards
+    shards = [{k: v for k, v in asdict(s).items() if k != "path"} for s in files]
     leaks = config.benchmarks
     return {
         "corpus": fingerprint(shards),
@@ -138,21 +161,34 @@ def check_clean(recipe: Recipe, config: CleanStep) -> None:
     Raises
     ------
     ConfigError
-        Several text columns; a rule that there is none of.
+        Several text columns; a rule, language, kind of personal data, region or benchmark
+        file that there is none of; no corpus.
     """
     if len(recipe.task.text) > 1:
         raise ConfigError("a corpus has one column of texts; task: text: names several")
     check_rules(config.drop)
+    if config.language is not None:
+        check_languages(config.language.keep or {}, config.language.by)
+    if config.personal is not None:
+        check_personal(config.personal.kinds or (), config.personal.regions)
+    corpus = recipe.resolve(str(recipe.config.data.corpus))
+    if not corpus.exists():
+        raise ConfigError(f"data: corpus: {corpus}: {no_such_file(corpus)}")
+    for name in () if config.benchmarks is None else config.benchmarks.files:
+        if not (file := recipe.resolve(name)).is_file():
+            raise ConfigError(f"benchmarks: {file}: {no_such_file(file)}")
 
 
 def first_rows(recipe: Recipe) -> pa.Table:
     """Return as many of a corpus's first documents as will be drawn, to plan what they cost."""
     wanted = next(s.rows for s in recipe.config.steps if isinstance(s, SampleStep))
     config = next(s for s in recipe.config.steps if isinstance(s, CleanStep))
-    tables: list[pa.Table] = []
+    names = ["id", "text"]
+    tables = [pa.table({name: pa.array([], pa.string()) for name in names})]
     for shard in list_shards(recipe.resolve(str(recipe.config.data.corpus))).shards:
         for batch in read_shard(shard, read_options(recipe, config)):
-            tables.append(batch.documents.select(["id", "text"]))
+            written = [bool(text.strip()) for text in batch.documents["text"].to_pylist()]
+            tables.append(batch.documents.select(names).filter(pa.array(written, pa.bool_())))
             if sum(map(len, tables)) >= wanted:
                 break
         else:
@@ -166,4 +202,4 @@ def _uses(_: Any, __: Sequence[str]) -> Sequence[str]:
     return ()
 
 
-KIND = StepKind(version=1, run=_run, uses=_uses, external=_external, resumes=True)
+KIND = StepKind(version=2, run=_run, uses=_uses, external=_external, resumes=True)

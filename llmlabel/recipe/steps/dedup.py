@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 from llmlabel.corpus.cleaning import read_sketches
 from llmlabel.corpus.clusters import Clusters, find_duplicates
 from llmlabel.corpus.sketches import Sketches, joined_sketches, load_sketches, save_sketches
-from llmlabel.corpus.stored import match_stored
-from llmlabel.errors import DataError, did_you_mean
+from llmlabel.corpus.stored import Matches, match_stored
+from llmlabel.errors import DataError
 from llmlabel.io import fingerprint_path, write_table
+from llmlabel.io.growing import join_tables
 from llmlabel.recipe.corpus_config import DedupStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind
-from llmlabel.recipe.steps.parts import part_files, read_columns
+from llmlabel.recipe.steps.parts import check_columns, part_files, read_columns
 
 __all__ = ["DUPLICATES", "KIND", "kept_rows"]
 
@@ -44,14 +45,15 @@ def _run(context: Context) -> Mapping[str, Any]:
     sketches = joined_sketches([read_sketches(f) for f in part_files(clean, "sketches")])
     columns = ["id", "characters", *([config.column] if config.column else [])]
     files = part_files(clean, "documents")
+    check_columns(files, columns, f"dedup keep: {config.keep}")
     tables = [read_columns(f, columns) for f in files]
-    rows = pa.concat_tables(tables)
+    rows = join_tables(tables)
     context.progress(0, 1)
     found = find_duplicates(
         sketches,
         threshold=config.threshold,
         keep=config.keep,
-        values=_values(config, rows, files),
+        values=_values(config, rows, tables),
         ids=rows["id"].to_pylist(),
     )
     parts = np.repeat([f.stem for f in files], [t.num_rows for t in tables])
@@ -59,9 +61,12 @@ def _run(context: Context) -> Mapping[str, Any]:
     table = _table(found, rows["id"], parts, places)
     keep = found.keep
     if config.against is not None:
-        again = _stored(config, context.recipe, sketches, rows["id"], parts, places)
-        keep = keep & ~np.isin(np.arange(len(keep)), again["_at"].to_numpy())
-        table = pa.concat_tables([table, again.drop_columns(["_at"])])
+        stored = load_sketches(context.recipe.resolve(config.against))
+        matches = match_stored(sketches, stored, threshold=config.threshold)
+        there = keep & (matches.row >= 0)
+        again = _stored(matches, np.flatnonzero(there), config.against, rows["id"], parts, places)
+        keep = keep & ~there
+        table = pa.concat_tables([table, again])
     write_table(table, context.folder.path / DUPLICATES)
     save_sketches(_taken(sketches, keep), context.folder.path / "sketches")
     context.progress(1, 1)
@@ -81,17 +86,20 @@ def _kinds(table: pa.Table) -> list[str]:
     return sorted(set(table["kind"].to_pylist()) - {"kept"})
 
 
-def _values(config: DedupStep, rows: pa.Table, files: Sequence[Path]) -> Any:
+def _values(config: DedupStep, rows: pa.Table, tables: Sequence[pa.Table]) -> Any:
     if config.keep == "first":
         return None
     if config.keep == "longest":
         return rows["characters"].to_numpy()
     assert config.column is not None
-    if rows[config.column].null_count == len(rows):
-        known = sorted({n for f in files for n in pq.read_schema(f).names})
+    kinds = {t.schema.field(config.column).type for t in tables} - {pa.null()}
+    numbers = {k for k in kinds if pa.types.is_integer(k) or pa.types.is_floating(k)}
+    # Numbers in the order of text would keep "9" before "10", and say nothing.
+    if (numbers and kinds - numbers) or (config.keep == "best" and kinds != numbers):
+        said = " and ".join(sorted(map(str, kinds)))
+        wanted = "numbers" if config.keep == "best" else "values of one kind"
         raise DataError(
-            f"keep: {config.keep} reads the column {config.column!r}, which no document has"
-            f"{did_you_mean(config.column, known)}"
+            f"dedup keep: {config.keep}: expected {wanted}, got {said}", field=config.column
         )
     return rows[config.column].to_pylist()
 
@@ -114,29 +122,19 @@ def _table(found: Clusters, ids: pa.ChunkedArray, parts: Any, places: Any) -> pa
 
 
 def _stored(
-    config: DedupStep,
-    recipe: Recipe,
-    sketches: Sketches,
-    ids: pa.ChunkedArray,
-    parts: Any,
-    places: Any,
+    found: Matches, rows: Any, against: str, ids: pa.ChunkedArray, parts: Any, places: Any
 ) -> pa.Table:
     """Return a row for each document that the corpus of before has."""
-    assert config.against is not None
-    stored = load_sketches(recipe.resolve(config.against))
-    found = match_stored(sketches, stored, threshold=config.threshold)
-    rows = np.flatnonzero(found.row >= 0)
     return pa.table(
         {
             "part": pa.array(parts[rows].tolist(), pa.string()),
             "row": pa.array(places[rows], pa.int64()),
             "id": ids.take(pa.array(rows)).cast(pa.string()),
             "cluster": pa.array(np.full(len(rows), -1), pa.int64()),
-            "kept": pa.array([f"{config.against}#{r}" for r in found.row[rows].tolist()]),
+            "kept": pa.array([f"{against}#{r}" for r in found.row[rows].tolist()], pa.string()),
             "kind": pa.array([_STORED] * len(rows), pa.string()),
             "similarity": pa.array(found.similarity[rows], pa.float32()),
             "keep": pa.array(np.zeros(len(rows), bool)),
-            "_at": pa.array(rows, pa.int64()),
         }
     )
 
@@ -154,4 +152,4 @@ def _external(config: DedupStep, recipe: Recipe) -> Mapping[str, Any]:
     return {} if against is None else {"against": fingerprint_path(recipe.resolve(against))}
 
 
-KIND = StepKind(version=1, run=_run, uses=_uses, external=_external)
+KIND = StepKind(version=2, run=_run, uses=_uses, external=_external)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -21,28 +22,40 @@ from llmlabel.corpus.mixing import (
     score_bins,
 )
 from llmlabel.engine import PartResult
-from llmlabel.errors import ConfigError, DataError, did_you_mean
+from llmlabel.errors import ConfigError, DataError
 from llmlabel.io.runs import write_json
 from llmlabel.recipe.corpus_config import MixStep
+from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind
-from llmlabel.recipe.steps.parts import part_files, read_columns, work_on, write_card
+from llmlabel.recipe.steps.parts import (
+    as_strings,
+    check_columns,
+    part_files,
+    read_columns,
+    shard_name,
+    work_on,
+    write_card,
+)
 
-__all__ = ["KIND", "mix_part"]
+__all__ = ["KIND", "check_mix", "mix_part"]
 
-SCORE = "score"
+SCORE: Final = "score"
+_CLOSE: Final = 1e-6
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part file of the step ``filter``."""
+    """A part of the step ``filter``: what it was made of, and its file's name."""
 
     id: str
-    documents: str
+    name: str
 
 
-def mix_part(part: Part, plan: MixPlan, edges: Sequence[float], seed: int) -> PartResult:
+def mix_part(
+    part: Part, documents: str, plan: MixPlan, edges: Sequence[float], seed: int
+) -> PartResult:
     """Return the documents of a part as often as the plan takes them."""
-    table = pq.read_table(part.documents)
+    table = pq.read_table(Path(documents) / f"{part.name}.parquet")
     ids = table["id"].to_pylist()
     copies = draw(plan, _values(table, plan.columns, edges), ids, seed=seed)
     rows = np.repeat(np.arange(len(copies)), copies)
@@ -59,9 +72,10 @@ def _values(
         if name == SCORE and edges:
             scores = np.array(table[SCORE].to_pylist(), float)
             out[name] = score_bins(scores, edges)
+        elif name not in table.column_names:
+            out[name] = [""] * table.num_rows
         else:
-            found = table[name].cast(pa.string()).to_pylist()
-            out[name] = ["" if v is None else v for v in found]
+            out[name] = ["" if v is None else v for v in as_strings(table[name])]
     return out
 
 
@@ -69,7 +83,7 @@ def _run(context: Context) -> Mapping[str, Any]:
     config: MixStep = context.config
     files = part_files(context.input("filter"), "documents")
     columns = list(config.targets)
-    _check_columns(config, context)
+    check_columns(files, columns, "mix targets")
     counted: list[pl.DataFrame] = []
     for file in files:
         table = read_columns(file, [*columns, "words"])
@@ -80,9 +94,14 @@ def _run(context: Context) -> Mapping[str, Any]:
     plan = plan_mix(
         joined_cells(counted), config.targets, tokens=config.words, max_copies=config.max_copies
     )
-    parts = [Part(f.stem, str(f)) for f in files]
-    seed = context.recipe.config.seed
-    made = work_on(context, partial(mix_part, plan=plan, edges=config.scores, seed=seed), parts)
+    work = partial(
+        mix_part,
+        documents=str(files[0].parent),
+        plan=plan,
+        edges=config.scores,
+        seed=context.recipe.config.seed,
+    )
+    made = work_on(context, work, [Part(shard_name(f), f.stem) for f in files])
     facts = {
         **made.facts,
         "wanted": plan.shares,
@@ -114,19 +133,31 @@ def _shares(files: Sequence[Any], config: MixStep) -> dict[str, dict[str, float]
     }
 
 
-def _check_columns(config: MixStep, context: Context) -> None:
-    files = part_files(context.input("filter"), "documents")
-    known = sorted({name for f in files for name in pq.read_schema(f).names})
-    for name in config.targets:
-        if files and name not in known:
-            guess = did_you_mean(name, known)
-            raise ConfigError(
-                f"mix targets: no document has a column {name!r}{guess} (known: {', '.join(known)})"
-            )
+def check_mix(recipe: Recipe, config: MixStep) -> None:
+    """Check what a ``mix`` step says before anything runs.
+
+    Raises
+    ------
+    ConfigError
+        Shares that do not sum to 1; edges of scores that do not rise, or that no target
+        uses; scores, and no student that gives any.
+    """
+    for column, shares in config.targets.items():
+        if shares != "equal" and abs(sum(shares.values()) - 1) > _CLOSE:
+            total = sum(shares.values())
+            raise ConfigError(f"targets.{column}: expected shares that sum to 1, got {total:g}")
+    if list(config.scores) != sorted(set(config.scores)):
+        raise ConfigError(f"scores: expected rising edges, got {config.scores}")
+    if config.scores and SCORE not in config.targets:
+        raise ConfigError(f"scores: gives edges, but targets names no {SCORE!r} to use them")
+    if SCORE in config.targets and all(s.step != "distill" for s in recipe.config.steps):
+        raise ConfigError(f"targets.{SCORE}: there are no scores without a step 'distill'")
+    if SCORE in config.targets and not config.scores:
+        raise ConfigError(f"targets.{SCORE}: name the edges of its bins with scores: [0.5, 0.9]")
 
 
 def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
     return [name for name in before if name in ("clean", "dedup", "distill", "filter")]
 
 
-KIND = StepKind(version=1, run=_run, uses=_uses, resumes=True)
+KIND = StepKind(version=2, run=_run, uses=_uses, resumes=True)

@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llmlabel.corpus.mixing import uniforms
-from llmlabel.errors import DataError, did_you_mean
+from llmlabel.errors import DataError
 from llmlabel.io import write_table
+from llmlabel.io.growing import join_tables
 from llmlabel.recipe.corpus_config import SampleStep
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.dedup import kept_rows
-from llmlabel.recipe.steps.parts import part_files, read_columns
+from llmlabel.recipe.steps.parts import as_strings, check_columns, part_files, read_columns
 
 __all__ = ["KIND", "ROWS", "draw_rows"]
 
@@ -65,43 +66,50 @@ def _run(context: Context) -> Mapping[str, Any]:
     config: SampleStep = context.config
     files = part_files(context.input("clean"), "documents")
     dedup = context.inputs["dedup"].path if "dedup" in context.inputs else None
-    _check_columns(config, files)
-    found, places = [], []
-    for at, file in enumerate(files):
-        table = read_columns(file, ["id", *config.by])
-        rows = np.flatnonzero(kept_rows(dedup, file.stem, table.num_rows))
-        found.append(table.take(pa.array(rows)))
-        places.append(np.column_stack([np.full(len(rows), at), rows]))
-    everything = pa.concat_tables(found).unify_dictionaries() if found else pa.table({"id": []})
-    if everything.num_rows < 2:
+    check_columns(files, config.by, "sample by")
+    found, places, repeated = _candidates(files, dedup, config.by)
+    if len(found) < 2:
         raise DataError(
-            f"the step 'sample' has {everything.num_rows} documents to draw from; "
+            f"the step 'sample' has {len(found)} documents to draw from and needs 2; "
             "the steps before it dropped the rest"
         )
-    groups = pl.DataFrame({c: everything[c].cast(pa.string()).to_pylist() for c in config.by})
-    ids = everything["id"].to_pylist()
-    seed = context.recipe.config.seed
-    drawn = draw_rows(
-        groups if config.by else pl.DataFrame({"_": ids}).select([]), ids, config.rows, seed
-    )
-    rows = _read(files, np.concatenate(places)[drawn], context.recipe.task.text[0])
+    groups = found.select(config.by)
+    drawn = draw_rows(groups, found["id"].to_list(), config.rows, context.recipe.config.seed)
+    rows = _read(files, places[drawn], context.recipe.task.text[0])
     write_table(rows, context.folder.path / ROWS)
-    by = groups[drawn].group_by(config.by).len().sort("len", descending=True) if config.by else None
     return {
         "rows": rows.num_rows,
-        "of": everything.num_rows,
-        "groups": [] if by is None else [[*map(str, r[:-1]), r[-1]] for r in by.head(50).rows()],
+        "of": len(found),
+        "repeated_ids": repeated,
+        "groups": _counts(groups[drawn]) if config.by else [],
     }
 
 
-def _check_columns(config: SampleStep, files: Sequence[Path]) -> None:
-    known = sorted({name for f in files for name in pq.read_schema(f).names})
-    for name in config.by:
-        if files and name not in known:
-            guess = did_you_mean(name, known)
-            raise DataError(
-                f"sample by: no document has a column {name!r}{guess} (known: {', '.join(known)})"
-            )
+def _candidates(
+    files: Sequence[Path], dedup: Path | None, by: Sequence[str]
+) -> tuple[pl.DataFrame, npt.NDArray[np.intp], int]:
+    """Return the documents to draw from, the part and row of each, and how many share an id.
+
+    Answers and labels are kept by id, so of documents with one id only the first can be drawn.
+    """
+    found, places = [], []
+    for at, file in enumerate(files):
+        table = read_columns(file, ["id", *by])
+        rows = np.flatnonzero(kept_rows(dedup, file.stem, table.num_rows))
+        table = table.take(pa.array(rows))
+        texts = {name: as_strings(table[name]) for name in table.column_names}
+        found.append(pl.DataFrame(texts, schema=dict.fromkeys(texts, pl.String)))
+        places.append(np.column_stack([np.full(len(rows), at), rows]))
+    everything = pl.concat(found)
+    first = everything["id"].is_first_distinct().to_numpy()
+    return everything.filter(first), np.concatenate(places)[first], int((~first).sum())
+
+
+def _counts(groups: pl.DataFrame) -> list[list[Any]]:
+    """Return the largest groups with how many documents each has."""
+    counted = groups.group_by(groups.columns).len()
+    ordered = counted.sort("len", *groups.columns, descending=[True, *[False] * groups.width])
+    return [[*map(str, row[:-1]), row[-1]] for row in ordered.head(50).rows()]
 
 
 def _read(files: Sequence[Path], places: npt.NDArray[Any], text: str) -> pa.Table:
@@ -110,7 +118,7 @@ def _read(files: Sequence[Path], places: npt.NDArray[Any], text: str) -> pa.Tabl
     for at in np.unique(places[:, 0]):
         table = pq.read_table(files[int(at)])
         tables.append(table.take(pa.array(places[places[:, 0] == at, 1])))
-    rows = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+    rows = join_tables(tables).unify_dictionaries()
     return rows.rename_columns([text if n == "text" else n for n in rows.column_names])
 
 
@@ -118,4 +126,4 @@ def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
     return [name for name in before if name in ("clean", "dedup")]
 
 
-KIND = StepKind(version=1, run=_run, uses=_uses)
+KIND = StepKind(version=2, run=_run, uses=_uses)
