@@ -1,0 +1,183 @@
+"""Graded relevance without judges: pairs of question and passage, voted on and denoised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from llmlabel.corpus.segment import mix, segment
+from llmlabel.errors import DataError
+from llmlabel.labelmodel import TwoRateModel
+from llmlabel.rag.questions import Search
+from llmlabel.schema import ABSTAIN
+from llmlabel.votes import VoteMatrix
+
+__all__ = ["CLASSES", "Relevance", "pool_pairs", "relevance"]
+
+CLASSES: Final = ("NOT_RELEVANT", "RELEVANT")
+_GRADES: Final = (0.5, 0.85)  # probabilities from which a pair has grade 1 and 2
+_NO, _YES = 0, 1
+_ROW: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, eq=False)
+class Relevance:
+    """Pairs with their votes and what the label model makes of them.
+
+    Parameters
+    ----------
+    pairs
+        Columns ``question``, ``passage``, ``probability`` and ``grade`` (0, 1, 2).
+    votes
+        Who said what.
+    accuracies
+        What the label model believes of each.
+    """
+
+    pairs: pa.Table
+    votes: VoteMatrix
+    accuracies: Mapping[str, float]
+
+    def qrels(self) -> dict[str, dict[str, int]]:
+        """Return the relevant passages of each question with their grades, as metrics read it."""
+        out: dict[str, dict[str, int]] = {}
+        for row in self.pairs.to_pylist():
+            if row["grade"]:
+                out.setdefault(row["question"], {})[row["passage"]] = row["grade"]
+        return out
+
+
+def pool_pairs(
+    ids: Sequence[str], questions: Sequence[str], searches: Mapping[str, Search], *, k: int = 10
+) -> pa.Table:
+    """Return the pairs that are worth judging: the first k of every search, together.
+
+    Parameters
+    ----------
+    ids, questions
+        Of q questions.
+    searches
+        By name.
+    k
+        Passages per question and search.
+
+    Returns
+    -------
+    Columns ``question`` (its id), ``text``, ``passage``, and for each search ``rank.NAME`` (from
+    0; null beyond k) and ``score.NAME``.
+
+    Notes
+    -----
+    Pooling, as at TREC: K. Spaerck Jones and C. van Rijsbergen (1975), Report on the need for
+    and provision of an ideal information retrieval test collection.
+    """
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for name, search in searches.items():
+        hits, scores = search(questions, k)
+        for row, (passages, values) in enumerate(zip(hits, scores, strict=True)):
+            for rank, (passage, score) in enumerate(zip(passages, values, strict=True)):
+                if passage is None:
+                    continue
+                pair = found.setdefault((row, str(passage)), {})
+                pair[f"rank.{name}"], pair[f"score.{name}"] = rank, float(score)
+    rows = [
+        {"question": ids[row], "text": questions[row], "passage": passage, **values}
+        for (row, passage), values in sorted(found.items())
+    ]
+    fields = [("question", pa.string()), ("text", pa.string()), ("passage", pa.string())]
+    for name in searches:
+        fields += [(f"rank.{name}", pa.int64()), (f"score.{name}", pa.float64())]
+    return pa.Table.from_pylist(rows, schema=pa.schema(fields))
+
+
+def relevance(
+    pairs: pa.Table,
+    passages: Mapping[str, str],
+    *,
+    judged: npt.ArrayLike | None = None,
+    first: int = 1,
+) -> Relevance:
+    """Let searches, shared words and an LLM vote on pairs, and weigh them.
+
+    Each search votes RELEVANT for its `first` passages of a question, whose lead over the next
+    is not small, and NOT_RELEVANT for those in the lower half of its list and those that it did
+    not find. The share of the question's words that the passage has votes at its quartiles.
+
+    Parameters
+    ----------
+    pairs
+        From `pool_pairs`.
+    passages
+        Texts by id.
+    judged : array, shape (n,), optional
+        An LLM's judgement of each pair: 1 relevant, 0 not, -1 not asked.
+    first
+        How many passages of a question each search votes for.
+
+    Raises
+    ------
+    DataError
+        No pairs; judgements of another shape.
+    """
+    n = pairs.num_rows
+    if not n:
+        raise DataError("no pairs of question and passage to judge")
+    columns: dict[str, npt.NDArray[np.int64]] = {}
+    for name in [c.removeprefix("rank.") for c in pairs.column_names if c.startswith("rank.")]:
+        columns[name] = _rank_votes(pairs[f"rank.{name}"], first)
+    columns["shared words"] = _word_votes(pairs, passages)
+    if judged is not None:
+        said = np.asarray(judged, np.int64)
+        if said.shape != (n,):
+            raise DataError(f"judged: expected the shape ({n},), got {said.shape}")
+        columns["llm"] = said
+    votes = VoteMatrix(np.column_stack(list(columns.values())), list(columns), CLASSES)
+    model = TwoRateModel().fit(votes)
+    probability = model.predict_proba(votes)[:, _YES]
+    grade = np.searchsorted(_GRADES, probability, side="right")
+    table = pairs.select(["question", "passage"])
+    table = table.append_column("probability", pa.array(probability))
+    table = table.append_column("grade", pa.array(grade, pa.int64()))
+    known = zip(votes.lf_names, np.asarray(model.lf_accuracies_).tolist(), strict=True)
+    return Relevance(table, votes, dict(known))
+
+
+def _rank_votes(column: pa.ChunkedArray, first: int) -> npt.NDArray[np.int64]:
+    ranks = np.array([-1 if r is None else r for r in column.to_pylist()])
+    half = (ranks.max() + 1) // 2
+    return np.select(
+        [(ranks >= 0) & (ranks < first), (ranks < 0) | (ranks >= half)], [_YES, _NO], ABSTAIN
+    )
+
+
+def _word_votes(pairs: pa.Table, passages: Mapping[str, str]) -> npt.NDArray[np.int64]:
+    """Vote by the share of a question's words, the rarer the more, that a passage has."""
+    shared = _shared_words(
+        pairs["text"].to_pylist(), [passages[p] for p in pairs["passage"].to_pylist()]
+    )
+    low, high = np.quantile(shared, [0.25, 0.9])
+    return np.select([shared >= max(high, 1e-9), shared <= low], [_YES, _NO], ABSTAIN)
+
+
+def _shared_words(questions: Sequence[str], passages: Sequence[str]) -> npt.NDArray[np.float64]:
+    asked, told = segment(list(questions)), segment(list(passages))
+    words, counts = np.unique(told.term_hashes, return_counts=True)
+    row = asked.terms.document
+    weight = np.ones(len(row))
+    if len(words):
+        at = np.minimum(np.searchsorted(words, asked.term_hashes), len(words) - 1)
+        often = np.where(words[at] == asked.term_hashes, counts[at], 1)
+        weight = np.log1p(counts.sum() / often)
+    has = np.isin(_keys(asked.term_hashes, row), _keys(told.term_hashes, told.terms.document))
+    total = np.bincount(row, weight, len(questions))
+    return np.bincount(row, weight * has, len(questions)) / np.maximum(total, 1e-12)
+
+
+def _keys(hashes: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Return one number for each word and row, so that a pair's words meet its own alone."""
+    return mix(hashes + rows.astype(np.uint64) * _ROW)
