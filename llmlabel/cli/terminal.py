@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,6 +28,9 @@ __all__ = [
 # Without a terminal there is no edge to wrap at.
 console = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 """Messages go to stderr, so that stdout holds results alone."""
+
+_PARTS: Final = 5
+_COUNTS: Final = 8
 
 out = Console(width=None if sys.stdout.isatty() else 200)
 
@@ -107,18 +110,34 @@ def warnings_as_lines() -> Iterator[None]:
 
 
 def describe(facts: Mapping[str, Any]) -> str:
-    """Put a step's facts in one short line."""
+    """Put a step's facts in one short line.
+
+    Examples
+    --------
+    >>> describe({"read": 12345, "set_aside": {"not UTF-8": 1, "not JSON": 2}, "recorded": True})
+    'read 12,345; set aside: not UTF-8 1, not JSON 2; recorded'
+    """
     parts = []
     for name, value in facts.items():
+        said = name.replace("_", " ")
         if isinstance(value, Mapping):
-            inner = " ".join(
-                f"{k} {v}" for k, v in value.items() if not isinstance(v, (dict, list))
-            )
-            if inner:
-                parts.append(f"{name}: {inner}")
+            counts = [
+                f"{k} {_shown(v)}" for k, v in value.items() if not isinstance(v, (dict, list))
+            ]
+            more = ", ..." if len(counts) > _COUNTS else ""
+            if counts:
+                parts.append(f"{said}: {', '.join(counts[:_COUNTS])}{more}")
+        elif isinstance(value, bool):
+            parts.append(said if value else f"not {said}")
         elif value is not None and not isinstance(value, (list, tuple)) and len(str(value)) < 60:
-            parts.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
-    return ", ".join(parts[:5])
+            parts.append(f"{said} {_shown(value)}")
+    return "; ".join(parts[:_PARTS])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

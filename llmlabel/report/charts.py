@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 Numbers = npt.NDArray[np.float64]
+_LETTER: Final = 6.6  # pixels of a letter of an axis, on average
+_SLANT: Final = (0.65, 0.77)  # how far names at 50 degrees go right and up, of their length
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def funnel(steps: Sequence[tuple[str, int, str]]) -> Markup:
             f'<tspan class="dim" dx="8">{escape(note)}</tspan></text>'
         )
     told = ", ".join(f"{name} {count}" for name, count, _ in steps)
-    return _svg(760, 34 * len(steps), "funnel", told, "".join(parts))
+    return _svg(860, 34 * len(steps), "funnel", told, "".join(parts))
 
 
 def intervals(rows: Sequence[Interval]) -> Markup:
@@ -105,7 +108,8 @@ def heat_map(
         What the matrix shows, for those who cannot see it.
     """
     size = int(min(38, max(14, 880 / len(columns))))
-    left, top = 190, 120
+    longest = [_LETTER * max(map(len, names), default=0) for names in (rows, columns)]
+    left, top = round(longest[0]) + 20, round(_SLANT[1] * longest[1]) + 20
     peak = float(np.nanmax(values)) if values.size else 0.0
     parts = []
     for j, name in enumerate(columns):
@@ -121,7 +125,8 @@ def heat_map(
         for j in range(len(columns)):
             value = float(values[i, j])
             parts.append(_cell(left + size * j, y, size, value, peak, as_percent))
-    width = left + size * len(columns) + 70  # room for the last slanted name
+    slanted = [size * j + _SLANT[0] * _LETTER * len(name) for j, name in enumerate(columns)]
+    width = left + round(max(slanted, default=0)) + size
     return _svg(width, top + size * len(rows) + 4, "heat", label, "".join(parts))
 
 

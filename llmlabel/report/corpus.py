@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from markupsafe import Markup
@@ -19,7 +18,7 @@ __all__ = ["corpus", "corpus_tiles"]
 
 _NAMES: Final = {
     "text": "no text",
-    "language": "other languages",
+    "language": "other language, or unsure",
     "gopher_quality": "Gopher quality",
     "gopher_repetition": "Gopher repetition",
     "c4": "C4",
@@ -29,8 +28,15 @@ _NAMES: Final = {
     "dedup": "duplicates",
     "filter": "low score",
 }
+_LEFT: Final = {
+    "text": "with text",
+    "language": "in the languages wanted",
+    "filter": "of a sufficient score",
+}
+_NO_VALUE: Final = "(none)"
 _SHOWN: Final = 6
 _ROWS: Final = 25
+_VALUES: Final = 12
 
 
 def corpus(results: Results) -> dict[str, Any] | None:
@@ -38,16 +44,24 @@ def corpus(results: Results) -> dict[str, Any] | None:
     if "filter" not in results.steps:
         return None
     facts, clean = results.facts("filter"), results.facts("clean")
-    dropped = sorted(facts["steps"].items(), key=lambda item: list(_NAMES).index(item[0]))
+    dropped = sorted(facts["dropped"].items(), key=lambda item: list(_NAMES).index(item[0]))
     return {
         "funnel": _funnel(clean, facts, dropped),
         "dropped": [_dropped(name, count, facts) for name, count in dropped],
-        "samples": list(_samples(results, [name for name, _ in dropped])),
+        "samples": list(_samples(results, facts)),
         "scores": _scores(facts),
-        "shares": [_shares(name, facts[name]) for name in ("source", "language") if name in facts],
+        "shares": [
+            _shares(name, facts[name])
+            for name in ("source", "language")
+            if set(facts[name]) != {_NO_VALUE}
+        ],
         "duplicates": _duplicates(results),
         "personal": _personal(clean),
         "set_aside": _set_aside(results),
+        "not_read": ", ".join(clean["files_not_read"][:_ROWS]),
+        "too_short": ", ".join(
+            f"{name} {n:,}" for name, n in clean["benchmark_texts_too_short"].items() if n
+        ),
         "mix": _mix(results),
         "files": results.steps["mix" if "mix" in results.steps else "filter"].path / "parts",
         "decisions": results.steps["filter"].path / "parts" / "decisions",
@@ -76,7 +90,7 @@ def _funnel(
     steps = [("documents read", left, f"{clean['shards']} shards")]
     for name, count in dropped:
         left -= count
-        steps.append((f"without {_NAMES[name]}"[:26], left, f"{count:,} dropped"))
+        steps.append((_LEFT.get(name, f"without {_NAMES[name]}"), left, f"{count:,} dropped"))
     return charts.funnel(steps)
 
 
@@ -91,23 +105,25 @@ def _dropped(name: str, count: int, facts: Mapping[str, Any]) -> dict[str, str]:
         "name": _NAMES[name],
         "count": f"{count:,}",
         "share": percent(count / facts["documents"], 1),
-        "reasons": ", ".join(f"{reason} {number:,}" for reason, number in first),
+        "reasons": ", ".join(f"{reason} ({number:,})" for reason, number in first),
     }
 
 
-def _samples(results: Results, dropped: list[str]) -> Iterator[dict[str, Any]]:
+def _samples(results: Results, facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield some documents of each step, the same ones in every run of the seed."""
     files = sorted((results.path("filter", "parts") / "samples").glob("*.parquet"))
-    table = pa.concat_tables([pq.read_table(f) for f in files])
-    for step in [*dropped, ""]:
-        found = table.filter(pc.equal(table["step"], step)).sort_by("chance")
-        yield {
-            "name": _NAMES.get(step, "kept"),
-            "rows": [
-                {"id": r["id"], "reason": r["reason"], "text": r["text"]}
-                for r in found.slice(0, _SHOWN).to_pylist()
-            ],
-        }
+    most = sorted(facts["dropped"], key=lambda step: -facts["dropped"][step])
+    found: dict[str, list[dict[str, Any]]] = {step: [] for step in [*most, ""]}
+    for file in files:
+        table = pq.read_table(file)
+        for step, rows in found.items():
+            here = table.filter(pc.equal(table["step"], step)).sort_by("chance")
+            both = [*rows, *here.slice(0, _SHOWN).to_pylist()]
+            found[step] = sorted(both, key=lambda row: row["chance"])[:_SHOWN]
+    for step, rows in found.items():
+        if rows:
+            count = facts["dropped"].get(step, facts["kept"])
+            yield {"name": _NAMES.get(step, "kept"), "count": f"{count:,}", "rows": rows}
 
 
 def _scores(facts: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -117,7 +133,7 @@ def _scores(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     label = f"histogram of the student's probability of {facts['class']}"
     return {
         "class": facts["class"],
-        "threshold": f"{facts['threshold']:g}",
+        "threshold": f"{facts['threshold']:.3g}",
         "chart": charts.histogram_of(counts, label),
     }
 
@@ -125,7 +141,11 @@ def _scores(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 def _shares(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     n = sum(v["documents"] for v in found.values())
     kept = max(sum(v["kept"] for v in found.values()), 1)
-    order = sorted(found.items(), key=lambda item: -item[1]["documents"])
+    order = sorted(found.items(), key=lambda item: (-item[1]["documents"], item[0]))
+    shown, rest = order[:_VALUES], [counts for _, counts in order[_VALUES:]]
+    if rest:
+        together = {k: sum(counts[k] for counts in rest) for k in ("documents", "kept")}
+        shown.append((f"{len(rest):,} others", together))
     rows = [
         {
             "name": value,
@@ -136,9 +156,9 @@ def _shares(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
             "before": percent(v["documents"] / n, 1),
             "after": percent(v["kept"] / kept, 1),
         }
-        for value, v in order[:_ROWS]
+        for value, v in shown
     ]
-    return {"name": name, "rows": rows, "more": max(len(order) - _ROWS, 0)}
+    return {"name": name, "rows": rows}
 
 
 def _duplicates(results: Results) -> dict[str, Any] | None:

@@ -31,7 +31,7 @@ def dataset_card(name: str, description: str, steps: Mapping[str, Facts]) -> str
 
     Examples
     --------
-    >>> facts = {"documents": 4, "kept": 3, "words": 9, "steps": {"text": 1}, "scored": False}
+    >>> facts = {"documents": 4, "kept": 3, "words": 9, "dropped": {"text": 1}, "scored": False}
     >>> card = dataset_card("mine", "", {"clean": {"shards": 1}, "filter": facts})
     >>> card.splitlines()[1], "3 documents, 9 words" in card
     ('pretty_name: mine', True)
@@ -74,7 +74,7 @@ def dataset_card(name: str, description: str, steps: Mapping[str, Facts]) -> str
 
 def _done(steps: Mapping[str, Facts]) -> list[str]:
     found, dedup, student = steps["filter"], steps.get("dedup"), steps.get("distill")
-    out = [f"- {n:,} documents dropped in `{step}`" for step, n in found["steps"].items()]
+    out = [f"- dropped in `{step}`: {n:,}" for step, n in found["dropped"].items()]
     if dedup:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in dedup["kinds"].items())
         out.append(f"- duplicates: {dedup['clusters']:,} clusters ({kinds})")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -31,6 +31,8 @@ from llmlabel.report.results import Results
 from llmlabel.report.side_by_side import comparison, selective
 
 __all__ = ["build"]
+
+_FACTS: Final = 8  # of one kind, in the table of steps
 
 
 def build(folder: str | Path) -> str:
@@ -328,10 +330,17 @@ def _steps(results: Results) -> list[dict[str, str]]:
 
 def _short(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "(" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + ")"
+        return f"({_first([f'{k} {_short(v)}' for k, v in value.items()])})"
+    if isinstance(value, (list, tuple)):
+        return f"({_first([_short(v) for v in value])})"
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value)
+
+
+def _first(parts: Sequence[str]) -> str:
+    more = [f"... {len(parts):,} in all"] if len(parts) > _FACTS else []
+    return ", ".join([*parts[:_FACTS], *more]) or "none"
 
 
 def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:

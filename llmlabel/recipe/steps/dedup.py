@@ -75,9 +75,10 @@ def _run(context: Context) -> Mapping[str, Any]:
     }
     return {
         "documents": len(keep),
-        "clusters": int((found.kind == "kept").sum()),
+        "left": int(keep.sum()),
         "dropped": int((~keep).sum()),
         "kinds": kinds,
+        "clusters": int((found.kind == "kept").sum()),
         "pairs_not_compared": found.skipped,
     }
 

@@ -198,7 +198,7 @@ def _facts(
         "documents": len(steps),
         "kept": int(stays.sum()),
         "words": int(words[stays].sum()),
-        "steps": {s: int((steps == s).sum()) for s in set(steps.tolist()) - {""}},
+        "dropped": {s: int((steps == s).sum()) for s in sorted(set(steps.tolist()) - {""})},
         "reasons": dict(
             Counter(f"{s}: {_short(s, r)}" for s, r in zip(steps, reasons, strict=True) if s)
         ),
@@ -265,7 +265,8 @@ def _run(context: Context) -> Mapping[str, Any]:
     shards = [Part(shard_name(f), f.stem) for f in part_files(clean, "documents")]
     result = work_on(context, partial(filter_part, how=how), shards)
     said = {"class": kept, "threshold": round(how.threshold, 6), "scored": student is not None}
-    facts = {**said, **result.facts}
+    first = {name: result.facts[name] for name in ("documents", "kept", "words", "dropped")}
+    facts = {**first, **said, **result.facts}
     write_card(context, facts)
     return facts
 
