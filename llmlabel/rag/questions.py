@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llmlabel.corpus.clusters import find_duplicates
-from llmlabel.corpus.decontaminate import benchmark_index, find_leaks
 from llmlabel.corpus.sketches import sketch
 from llmlabel.corpus.verdict import Verdict
 from llmlabel.errors import DataError
+from llmlabel.rag.overlap import repeats_run
 
 __all__ = [
     "PERSONAS",
@@ -237,7 +237,7 @@ def filter_questions(
     mark(empty | ~np.array(questions["answerable"].to_pylist(), np.bool_), "no question")
     by_llm = np.array(questions["by"].to_pylist(), object) == "llm"
     mark(by_llm & (questions["start"].to_numpy() < 0), "no quote")
-    mark(by_llm & _copied(asked, [passages[p] for p in of]), "copied")
+    mark(by_llm & repeats_run(asked, [passages[p] for p in of], _COPIED), "copied")
     same = _duplicates(asked, questions["id"].to_pylist(), reasons == "")
     mark(np.array([s != "" for s in same], np.bool_), same)
     rank = np.full(n, -1)
@@ -250,17 +250,6 @@ def filter_questions(
         lost[left] = rank[left] < 0
         mark(lost, "not found")
     return Verdict(reasons, {"rank": rank})
-
-
-def _copied(questions: Sequence[str], passages: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return which questions repeat words of their own passage."""
-    out = np.zeros(len(questions), np.bool_)
-    for passage in dict.fromkeys(passages):
-        rows = [i for i, p in enumerate(passages) if p == passage]
-        index = benchmark_index({"passage": [passage]}, n=_COPIED)
-        leaks = find_leaks([questions[i] for i in rows], index)
-        out[np.array(rows)[np.unique(leaks.document)]] = True
-    return out
 
 
 def _duplicates(

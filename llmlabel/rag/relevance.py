@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llmlabel.corpus.segment import mix, segment
 from llmlabel.errors import DataError
 from llmlabel.labelmodel import TwoRateModel
+from llmlabel.rag.overlap import shared_words
 from llmlabel.rag.questions import Search
 from llmlabel.schema import ABSTAIN
 from llmlabel.votes import VoteMatrix
@@ -22,7 +22,6 @@ __all__ = ["CLASSES", "Relevance", "pool_pairs", "relevance"]
 CLASSES: Final = ("NOT_RELEVANT", "RELEVANT")
 _GRADES: Final = (0.5, 0.85)  # probabilities from which a pair has grade 1 and 2
 _NO, _YES = 0, 1
-_ROW: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,27 +156,8 @@ def _rank_votes(column: pa.ChunkedArray, first: int) -> npt.NDArray[np.int64]:
 
 def _word_votes(pairs: pa.Table, passages: Mapping[str, str]) -> npt.NDArray[np.int64]:
     """Vote by the share of a question's words, the rarer the more, that a passage has."""
-    shared = _shared_words(
+    shared = shared_words(
         pairs["text"].to_pylist(), [passages[p] for p in pairs["passage"].to_pylist()]
     )
     low, high = np.quantile(shared, [0.25, 0.9])
     return np.select([shared >= max(high, 1e-9), shared <= low], [_YES, _NO], ABSTAIN)
-
-
-def _shared_words(questions: Sequence[str], passages: Sequence[str]) -> npt.NDArray[np.float64]:
-    asked, told = segment(list(questions)), segment(list(passages))
-    words, counts = np.unique(told.term_hashes, return_counts=True)
-    row = asked.terms.document
-    weight = np.ones(len(row))
-    if len(words):
-        at = np.minimum(np.searchsorted(words, asked.term_hashes), len(words) - 1)
-        often = np.where(words[at] == asked.term_hashes, counts[at], 1)
-        weight = np.log1p(counts.sum() / often)
-    has = np.isin(_keys(asked.term_hashes, row), _keys(told.term_hashes, told.terms.document))
-    total = np.bincount(row, weight, len(questions))
-    return np.bincount(row, weight * has, len(questions)) / np.maximum(total, 1e-12)
-
-
-def _keys(hashes: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """Return one number for each word and row, so that a pair's words meet its own alone."""
-    return mix(hashes + rows.astype(np.uint64) * _ROW)
