@@ -37,7 +37,7 @@ def draw_rows(
     Parameters
     ----------
     groups
-        n rows; equal rows are one group.
+        n rows; equal rows are one group. Without columns, all documents are.
     ids
         Of the documents.
     rows
@@ -51,7 +51,7 @@ def draw_rows(
     2
     """
     chance = uniforms(ids, seed)
-    frame = groups.with_columns(_u=pl.Series(chance))
+    frame = pl.DataFrame({**groups.to_dict(), "_u": chance})
     if groups.width:
         # The first of every group, then the second of every group, and so on.
         frame = frame.with_columns(_turn=pl.col("_u").rank("ordinal").over(groups.columns))
@@ -108,7 +108,9 @@ def _candidates(
 def _counts(groups: pl.DataFrame) -> list[list[Any]]:
     """Return the largest groups with how many documents each has."""
     counted = groups.group_by(groups.columns).len()
-    ordered = counted.sort("len", *groups.columns, descending=[True, *[False] * groups.width])
+    ordered = counted.sort(
+        "len", *groups.columns, descending=[True, *[False] * groups.width], nulls_last=True
+    )
     return [[*map(str, row[:-1]), row[-1]] for row in ordered.head(50).rows()]
 
 
