@@ -1,0 +1,1 @@
+"""Curate a corpus for retrieval, and measure whether retrieval got better."""
