@@ -213,11 +213,11 @@ def memory(count: int = 200_000) -> dict[str, float]:
     }
 
 
-def against_rensa(turns: int) -> dict[str, Any]:
+def against_rensa(turns: int, curve: Sequence[float] = CURVE) -> dict[str, Any]:
     """Measure ours and rensa in turns, and the curve over thresholds."""
     ids, texts = documents()
     wanted, truth, n = synthetic(ids), Truth(texts), len(texts)
-    runs = (THRESHOLD, *(t for t in CURVE if t != THRESHOLD))
+    runs = (THRESHOLD, *(t for t in curve if t != THRESHOLD))
     us = [sys.executable, "-m", "benchmarks.corpus_duplicates", "--worker"]
     them = [str(python_of("rensa")), str(PEERS / "rensa_worker.py")]
     theirs = {"shingle": SHINGLE, "hashes": 128, "runs": [[t, rows_per_band(t, 128)] for t in runs]}
@@ -273,7 +273,7 @@ def duplicates(quick: bool = False) -> dict[str, Any]:
     """Measure everything; a peer that cannot be had is named with the reason."""
     out: dict[str, Any] = {**memory(50_000 if quick else 200_000)}
     try:
-        out |= against_rensa(1 if quick else 3)
+        out |= against_rensa(1, ()) if quick else against_rensa(3)
     except Unavailable as reason:
         out["rensa_unavailable"] = str(reason)
     try:
@@ -286,7 +286,7 @@ def duplicates(quick: bool = False) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark, or our own worker of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--quick", action="store_true", help="one turn instead of three")
+    parser.add_argument("--quick", action="store_true", help="one turn of three, no curve")
     parser.add_argument("--worker", nargs=3, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:

@@ -66,14 +66,15 @@ def python_of(project: str) -> Path:
     """
     if project == "ours":
         return Path(sys.executable)
+    packages, check = PACKAGES[project], _CHECK[project]
     folder = HOME / project
     python = folder / "bin" / "python"
     if not python.exists():
         _call([sys.executable, "-m", "venv", str(folder)])
-    if _fails(python, _CHECK[project]):
-        for packages in PACKAGES[project]:
-            _call([str(python), "-m", "pip", "install", "--quiet", *packages])
-        reason = _fails(python, _CHECK[project])
+    if _fails(python, check):
+        for together in packages:
+            _call([str(python), "-m", "pip", "install", "--quiet", *together])
+        reason = _fails(python, check)
         if reason:
             raise Unavailable(f"{project}: {reason}")
     return python

@@ -52,7 +52,8 @@ def test_failures_of_a_worker_are_kept_with_their_reason():
 
 
 def test_every_project_says_how_it_is_installed():
-    assert set(PACKAGES) == {"snorkel", "flyingsquid", "crowdkit", "curator", "setfit"}
+    models = {"snorkel", "flyingsquid", "crowdkit"}
+    assert set(PACKAGES) == models | {"curator", "setfit", "rensa", "datatrove"}
     with pytest.raises(KeyError):
         run_worker("nobody:x", {})
 
