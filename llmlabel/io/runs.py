@@ -82,9 +82,9 @@ class StepFolder:
                 left.unlink()
 
     def forget(self) -> None:
-        """Make the step one that has not run."""
-        (self.path / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+        """Make the step one that has not run, and not begun to."""
+        (self.path / MANIFEST).unlink(missing_ok=True)  # first: what it vouches for goes
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def finish(self, facts: Mapping[str, Any], seconds: float) -> None:
         """Rename the manifest into place; only now is the step done."""

@@ -85,7 +85,9 @@ class DedupStep(Strict):
     )
     keep: Literal["first", "longest", "newest", "best"] = "longest"
     column: str | None = Field(None, description="of dates or scores, for newest and best")
-    against: str | None = Field(None, description="sketches of a corpus that is there already")
+    against: str | None = Field(
+        None, description="the run of a corpus that is there already, or its sketches"
+    )
 
     @model_validator(mode="after")
     def _check_column(self) -> DedupStep:

@@ -21,12 +21,13 @@ from llmlabel.llm import LocalClient, RecordedClient
 from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
 from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep, StepConfig
-from llmlabel.recipe.corpus_config import CleanStep, FilterStep, MixStep
+from llmlabel.recipe.corpus_config import CleanStep, DedupStep, FilterStep, MixStep
 from llmlabel.recipe.lfs import text_column
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
 from llmlabel.recipe.steps.aggregate import check_model
 from llmlabel.recipe.steps.clean import check_clean, first_rows
+from llmlabel.recipe.steps.dedup import check_dedup
 from llmlabel.recipe.steps.filtering import check_filter
 from llmlabel.recipe.steps.label import build_lfs, fail
 from llmlabel.recipe.steps.load import load_split
@@ -83,6 +84,8 @@ def check(recipe: Recipe) -> None:
     for at, config in enumerate(recipe.config.steps):
         if isinstance(config, CleanStep):
             recipe.located(partial(check_clean, recipe, config), "steps", at)
+        if isinstance(config, DedupStep):
+            recipe.located(partial(check_dedup, recipe, config), "steps", at)
         if isinstance(config, FilterStep):
             recipe.located(partial(check_filter, recipe, config), "steps", at)
         if isinstance(config, MixStep):

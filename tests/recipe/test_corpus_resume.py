@@ -88,6 +88,18 @@ def test_a_killed_driver_loses_and_repeats_nothing_finished(corpus):
     assert not [p for p in folder.rglob("*") if ".part." in p.name]
 
 
+def test_a_step_that_is_forgotten_leaves_no_parts(corpus):
+    """`retry` makes steps anew whose names are the same and whose inputs are not."""
+    corpus.only("clean", "filter")
+    first = corpus.run()
+    times = manifests(first.folder, "filter")
+    first.steps["filter"].forget()
+    corpus.run()
+    again = manifests(first.folder, "filter")
+    assert again.keys() == times.keys()
+    assert all(again[name] > times[name] for name in times)
+
+
 def test_a_changed_shard_makes_another_corpus(corpus, texts):
     corpus.only("clean", "filter")
     before = corpus.run()

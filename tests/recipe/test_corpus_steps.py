@@ -196,13 +196,14 @@ def test_zero_duplicates(small, texts):
     assert "0 clusters, 0 documents dropped" in (results.folder / "report.html").read_text()
 
 
-def test_documents_that_an_earlier_corpus_has_go(small, texts, part_rows):
+@pytest.mark.parametrize("named", ["run", "sketches"])
+def test_documents_that_an_earlier_corpus_has_go(small, texts, part_rows, named):
     rows = texts.rows(8)
     small.shard("a.jsonl", [*rows[:4], {**rows[0], "id": "again"}])
     first = small.only("clean", "dedup", "filter").run("first")
     assert first.facts("dedup")["left"] == 4
     small.shard("a.jsonl", [*rows[2:], {**rows[2], "id": "again"}])
-    stored = str(first.path("dedup", "sketches"))
+    stored = "first" if named == "run" else str(first.path("dedup", "sketches"))
     second = small.only("clean", "dedup", "filter", dedup={"against": stored}).run("second")
     facts = second.facts("dedup")
     assert {r["id"] for r in part_rows(second, "filter", "documents")} == {"d4", "d5", "d6", "d7"}
@@ -340,6 +341,10 @@ WRONG = [
     (
         lambda d: step(d, "dedup").update(keep="best"),
         "steps.1: keep: best needs column:",
+    ),
+    (
+        lambda d: step(d, "dedup").update(against="before"),
+        "against: .*before/sketches.json: no sketches: no such file",
     ),
     (lambda d: step(d, "dedup").update(column="date"), "keep: longest takes no column:"),
     (lambda d: step(d, "filter").update(keep="KEPT"), "unknown class 'KEPT', did you mean 'KEEP'"),

@@ -15,17 +15,19 @@ from llmlabel.corpus.cleaning import read_sketches
 from llmlabel.corpus.clusters import Clusters, find_duplicates
 from llmlabel.corpus.sketches import Sketches, joined_sketches, load_sketches, save_sketches
 from llmlabel.corpus.stored import Matches, match_stored
-from llmlabel.errors import DataError
-from llmlabel.io import fingerprint_path, write_table
+from llmlabel.errors import ConfigError, DataError
+from llmlabel.io import write_table
 from llmlabel.io.growing import join_tables
+from llmlabel.io.runs import RunFolder
 from llmlabel.recipe.corpus_config import DedupStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.parts import check_columns, part_files, read_columns
 
-__all__ = ["DUPLICATES", "KIND", "kept_rows"]
+__all__ = ["DUPLICATES", "KIND", "check_dedup", "kept_rows"]
 
 DUPLICATES: Final = "duplicates.parquet"
+SKETCHES: Final = "sketches"
 _STORED: Final = "stored"  # kind of a document that a corpus of before has
 
 
@@ -61,14 +63,14 @@ def _run(context: Context) -> Mapping[str, Any]:
     table = _table(found, rows["id"], parts, places)
     keep = found.keep
     if config.against is not None:
-        stored = load_sketches(context.recipe.resolve(config.against))
+        stored = load_sketches(_sketches_of(context.recipe, config.against))
         matches = match_stored(sketches, stored, threshold=config.threshold)
         there = keep & (matches.row >= 0)
         again = _stored(matches, np.flatnonzero(there), config.against, rows["id"], parts, places)
         keep = keep & ~there
         table = pa.concat_tables([table, again])
     write_table(table, context.folder.path / DUPLICATES)
-    save_sketches(_taken(sketches, keep), context.folder.path / "sketches")
+    save_sketches(_taken(sketches, keep), context.folder.path / SKETCHES)
     context.progress(1, 1)
     kinds = {
         k: int((table["kind"].to_numpy(zero_copy_only=False) == k).sum()) for k in _kinds(table)
@@ -149,8 +151,40 @@ def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
 
 
 def _external(config: DedupStep, recipe: Recipe) -> Mapping[str, Any]:
-    against = config.against
-    return {} if against is None else {"against": fingerprint_path(recipe.resolve(against))}
+    if config.against is None:
+        return {}
+    # Names, sizes and times, not bytes: half a kilobyte for each document of that corpus.
+    files = sorted(_sketches_of(recipe, config.against).iterdir())
+    return {"against": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]}
+
+
+def _sketches_of(recipe: Recipe, against: str) -> Path:
+    """Return the folder of sketches that a recipe names, or those of the run that it names."""
+    folder = recipe.resolve(against)
+    if not (folder / "run.json").is_file():
+        return folder
+    _, steps = RunFolder.read(folder)
+    if "dedup" not in steps or not steps["dedup"].done:
+        raise ConfigError(f"against: {folder}: this run has no sketches (no step 'dedup' is done)")
+    return steps["dedup"].path / SKETCHES
+
+
+def check_dedup(recipe: Recipe, config: DedupStep) -> None:
+    """Check what a ``dedup`` step says before anything runs.
+
+    Raises
+    ------
+    ConfigError
+        The sketches of an earlier corpus are not there.
+    """
+    if config.against is None:
+        return
+    try:
+        load_sketches(_sketches_of(recipe, config.against))
+    except DataError as error:
+        raise ConfigError(
+            f"against: {error}", hint="name a run folder with a step 'dedup', or its sketches"
+        ) from None
 
 
 KIND = StepKind(version=2, run=_run, uses=_uses, external=_external)

@@ -251,15 +251,19 @@ def _duplicates(part: Part, how: Deciding) -> dict[int, str]:
 
 def _run(context: Context) -> Mapping[str, Any]:
     config: FilterStep = context.config
-    clean = context.input("clean")
+    # Whole paths: a cluster's workers stand in other folders.
+    clean = context.input("clean").absolute()
     kept = class_kept(context.recipe, config)
-    student = context.input("distill") / "student" if "distill" in context.inputs else None
+    student = None
+    if "distill" in context.inputs:
+        student = context.input("distill").absolute() / "student"
+    _student.cache_clear()  # another one may stand there since: see `retry`
     how = Deciding(
         str(clean / PARTS),
         None if student is None else str(student),
         kept,
         0.0 if student is None else _threshold(context, kept),
-        str(context.input("dedup") / DUPLICATES) if "dedup" in context.inputs else None,
+        str(context.input("dedup").absolute() / DUPLICATES) if "dedup" in context.inputs else None,
         context.recipe.config.seed,
     )
     shards = [Part(shard_name(f), f.stem) for f in part_files(clean, "documents")]

@@ -96,7 +96,7 @@ def _run(context: Context) -> Mapping[str, Any]:
     )
     work = partial(
         mix_part,
-        documents=str(files[0].parent),
+        documents=str(files[0].parent.absolute()),  # a cluster's workers stand elsewhere
         plan=plan,
         edges=config.scores,
         seed=context.recipe.config.seed,
