@@ -43,7 +43,8 @@ def partition(texts: list[str], cluster: np.ndarray) -> set[frozenset[str]]:
 
 def test_pairs_of_known_edit_rates_are_found() -> None:
     originals = [text_of(i, 400) for i in range(100)]
-    for rate, least in ((0.0, 1.0), (0.01, 1.0), (0.03, 0.99), (0.05, 0.85)):
+    # Of 800 pairs .998 and .906 are found at 3 and 5 %; a hundred vary by three points.
+    for rate, least in ((0.0, 1.0), (0.01, 1.0), (0.03, 0.98), (0.05, 0.82)):
         copies = [edited(words, rate, 7 + i) for i, words in enumerate(originals)]
         texts = [" ".join(words) for words in (*originals, *copies)]
         found = find_duplicates(sketch(texts))
