@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from llmlabel.errors import DataError
+from llmlabel.errors import DataError, LLMLabelError
+from llmlabel.recipe import load_recipe, plan
+from llmlabel.recipe.steps import clean
 
 
 def aside(results, part_rows):
@@ -117,6 +119,17 @@ def test_a_corpus_of_which_nothing_is_left(small, rows, config, message):
         small.only("clean", "dedup", "sample", "filter", clean=config).run()
 
 
+def test_a_plan_of_a_corpus_without_text(small):
+    def asks(data):
+        client = {"use": "openai", "model": "gpt-4o-mini"}
+        data["steps"].insert(3, {"step": "ask", "prompt": "document-quality", "client": client})
+
+    small.shard("a.jsonl", [{"id": "a", "text": " "}])
+    recipe = load_recipe(small.recipe(asks).folder)
+    with pytest.raises(DataError, match="documents: no document with text can be read"):
+        plan(recipe, small.folder / "out")
+
+
 def test_the_filter_drops_everything(small, texts, part_rows):
     small.shard("a.jsonl", texts.rows(30))
     steps = ("clean", "sample", "label", "aggregate", "distill", "filter")
@@ -153,9 +166,6 @@ def test_values_of_any_kind_in_columns_that_steps_read(small, texts, part_rows):
 
 def test_a_shard_that_is_gone_when_it_is_read(small, texts, monkeypatch):
     """Between listing and reading: one line, and the others are done."""
-    from llmlabel.errors import LLMLabelError
-    from llmlabel.recipe.steps import clean
-
     small.shard("a.jsonl", texts.rows(3))
     lost = small.shard("b.jsonl", texts.rows(3, first=3))
     small.only("clean", "filter")

@@ -180,7 +180,13 @@ def check_clean(recipe: Recipe, config: CleanStep) -> None:
 
 
 def first_rows(recipe: Recipe) -> pa.Table:
-    """Return as many of a corpus's first documents as will be drawn, to plan what they cost."""
+    """Return as many of a corpus's first documents as will be drawn, to plan what they cost.
+
+    Raises
+    ------
+    DataError
+        There is no document with text.
+    """
     wanted = next(s.rows for s in recipe.config.steps if isinstance(s, SampleStep))
     config = next(s for s in recipe.config.steps if isinstance(s, CleanStep))
     names = ["id", "text"]
@@ -195,6 +201,9 @@ def first_rows(recipe: Recipe) -> pa.Table:
             continue
         break
     rows = pa.concat_tables(tables).slice(0, wanted)
+    if not rows.num_rows:
+        corpus = recipe.resolve(str(recipe.config.data.corpus))
+        raise DataError("no document with text can be read", file=corpus)
     return rows.rename_columns(["id", recipe.task.text[0]])
 
 
