@@ -65,7 +65,7 @@ class Curation:
         By flaw what is done, over `DEFAULT_ACTIONS`. ``"merge"`` goes with NEAR_DUPLICATE and
         OUTDATED, ``"mask"`` with PERSONAL.
     min_words
-        Of a document that is not thin.
+        Of a document that is not thin; for passages fewer (8).
     required
         Columns that must not be empty; by default title and date, where there are any.
     max_findings
@@ -73,8 +73,10 @@ class Curation:
         names cannot all be masked.
     versions
         When two documents are one, or one the newer version of the other.
-    neighbours
-        How many nearest documents each is compared with.
+    neighbours, least
+        With how many nearest documents each is compared, and the least cosine of these. It
+        and `versions.topic` are set for MiniLM; cosines of TF-IDF + SVD are lower (.05, and
+        .23 for the topic, on the same documents).
     """
 
     actions: Mapping[str, Action] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class Curation:
     max_findings: int = 2
     versions: Versions = field(default_factory=Versions)
     neighbours: int = 16
+    least: float = 0.5
 
     def __post_init__(self) -> None:
         for flaw, action in self.actions.items():
@@ -216,7 +219,7 @@ def curate(
     >>> done.actions["action"].to_pylist(), done.actions["flaw"].to_pylist()
     (['drop', 'drop', 'keep'], ['BOILERPLATE', 'THIN', ''])
     >>> done.actions["reason"][1].as_py()
-    '6 words, fewer than 30; 6 words that put the reader off; 6 words without a number or a list'
+    '6 words, fewer than 30; 6 words that put the reader off'
     """
     how = how or Curation()
     docs = collection_of(
@@ -234,6 +237,7 @@ def curate(
         titles=docs.titles,
         title_vectors=title_vectors,
         neighbours=how.neighbours,
+        least=how.least,
     )
     usable = ~_left_out(alone, columns, how)
     columns |= pair_columns(docs, columns[SURFACE], pairs, usable, how.versions)
@@ -331,7 +335,7 @@ def _actions(
     # What is written last decides: tags, masks, other documents, then the document itself.
     steps: list[tuple[str, Bools, str]] = []
     for kind in ("tag", "mask"):
-        steps += [(f, has[f], kind) for f in FLAWS if how.action(f) == kind]
+        steps += [(f, has[f], kind) for f in reversed(FLAWS) if how.action(f) == kind]
     for name in (*_FIRST, *(f for f in reversed(FLAWS) if f not in _FIRST)):
         kind = "merge" if how.action(name) == "merge" else "drop"
         steps.append((name, out[name], kind))

@@ -105,14 +105,14 @@ def thin_lfs(column: str = "text", *, min_words: int = 30) -> list[LF]:
     """Return LFs for documents without substance.
 
     `thin.words`: fewer words than the least; `thin.deferral`: fewer than 80, and "it
-    depends", "please ask" or "coming soon" instead of an answer; `thin.no_facts`: fewer than
-    50 without a number or a list. `thin.long` says GOOD: at least 80 words.
+    depends", "please ask" or "coming soon" instead of an answer. `thin.long` says GOOD: at
+    least 80 words.
 
     Examples
     --------
     >>> text = {"text": ["It depends. Please ask our team."]}
     >>> [lf.name for lf in thin_lfs() if lf(text)[0][0] == 0]
-    ['thin.words', 'thin.deferral', 'thin.no_facts']
+    ['thin.words', 'thin.deferral']
     """
     return [
         surface_lf(
@@ -127,13 +127,6 @@ def thin_lfs(column: str = "text", *, min_words: int = 30) -> list[LF]:
             "THIN",
             lambda m: (m["words"] < 80) & (m["deferrals"] > 0) & (m["facts"] < 2),
             lambda m: f"{m['words']:.0f} words that put the reader off",
-            column=column,
-        ),
-        surface_lf(
-            "thin.no_facts",
-            "THIN",
-            lambda m: (m["words"] < 50) & (m["digits"] == 0) & (m["list_items"] == 0),
-            lambda m: f"{m['words']:.0f} words without a number or a list",
             column=column,
         ),
         surface_lf(
