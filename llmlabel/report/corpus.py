@@ -46,7 +46,7 @@ def corpus(results: Results) -> dict[str, Any] | None:
     facts, clean = results.facts("filter"), results.facts("clean")
     dropped = sorted(facts["dropped"].items(), key=lambda item: list(_NAMES).index(item[0]))
     return {
-        "funnel": _funnel(clean, facts, dropped),
+        "funnel": _funnel(clean, facts, dropped, results.facts("mix")),
         "dropped": [_dropped(name, count, facts) for name, count in dropped],
         "samples": list(_samples(results, facts)),
         "scores": _scores(facts),
@@ -73,7 +73,7 @@ def corpus_tiles(results: Results) -> list[dict[str, str]]:
     facts, clean = results.facts("filter"), results.facts("clean")
     n, kept = facts["documents"], facts["kept"]
     tiles = [
-        {"name": "documents", "value": f"{n:,}", "note": f"{clean['shards']} shards"},
+        {"name": "documents", "value": f"{n:,}", "note": _shards(clean)},
         {"name": "kept", "value": percent(kept / n, 1), "note": f"{kept:,} documents"},
         {"name": "words kept", "value": f"{facts['words']:,}", "note": "punctuation counts"},
     ]
@@ -84,14 +84,24 @@ def corpus_tiles(results: Results) -> list[dict[str, str]]:
 
 
 def _funnel(
-    clean: Mapping[str, Any], facts: Mapping[str, Any], dropped: list[tuple[str, int]]
+    clean: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    dropped: list[tuple[str, int]],
+    mix: Mapping[str, Any],
 ) -> Markup:
     left = facts["documents"]
-    steps = [("documents read", left, f"{clean['shards']} shards")]
+    steps = [("documents read", left, _shards(clean))]
     for name, count in dropped:
         left -= count
         steps.append((_LEFT.get(name, f"without {_NAMES[name]}"), left, f"{count:,} dropped"))
+    if mix:
+        steps.append(("in the mix", mix["documents"], f"{mix['distinct']:,} different ones"))
     return charts.funnel(steps)
+
+
+def _shards(clean: Mapping[str, Any]) -> str:
+    n = clean["shards"]
+    return f"{n:,} shard{'' if n == 1 else 's'}"
 
 
 def _dropped(name: str, count: int, facts: Mapping[str, Any]) -> dict[str, str]:

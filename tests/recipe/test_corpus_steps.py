@@ -266,7 +266,7 @@ def test_shares_are_those_asked_for(small, texts, part_rows):
     index = (results.path("mix", "index.json")).read_text()
     assert "parts/documents/00001-b.jsonl.parquet" in index
     assert "| source | web | 50.0 %" in (results.path("mix", "parts") / "README.md").read_text()
-    assert "The mix" in (results.folder / "report.html").read_text()
+    assert "in the mix" in (results.folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
