@@ -24,9 +24,14 @@ _BETWEEN: Final = (
 )
 _FACT: Final = (
     rf"[£$€¥]\s?{_NUMBER}|{_NUMBER}(?:\s?(?:[\u2013-]|to)\s?{_NUMBER})?"
-    rf"[ \x{{a0}}-]?(?:%|‰|°\s?[CF]|[£$€¥]|{_BETWEEN}[A-Za-z]+)"
+    rf"[ \u00a0-]?(?:%|‰|°\s?[CF]|[£$€¥]|{_BETWEEN}[A-Za-z]+)"
 )
 _NOISE: Final = r"(?m)^\s*\d+[.)]\s|\*\*|__|`|\b(?:19|20)\d\d-\d\d-\d\d\b"
+_UNITS: Final = r"([£$€¥%‰]|°\s?[CF]|[A-Za-z]+$)"
+_FACT_RE: Final = re.compile(_FACT)
+_NOISE_RE: Final = re.compile(_NOISE)
+_NUMBER_RE: Final = re.compile(_NUMBER)
+_UNIT_RE: Final = re.compile(_UNITS)
 _MONTHS: Final = frozenset(
     ["janu", "febr", "marc", "apri", "may", "june", "july", "augu", "sept", "octo", "nove", "dece"]
 )
@@ -151,7 +156,7 @@ def _listed(texts: Sequence[str]) -> pl.DataFrame:
             number=pl.col("number").str.replace_all(",", ""),
             unit=pl.col("fact")
             .str.replace_all(_NUMBER, "")
-            .str.extract(r"([£$€¥%‰]|°\s?[CF]|[A-Za-z]+$)")
+            .str.extract(_UNITS)
             .str.replace_all(r"\s", "")
             .str.to_lowercase()
             .str.slice(0, _UNIT)
@@ -209,8 +214,11 @@ def said_changes(old: str, new: str, most: int = 3) -> str:
     '"Standard delivery is £4.95." -> "Standard delivery is £3.95."'
     """
     lines = [[line for line in text.split("\n") if line.strip()] for text in (old, new)]
-    listed = [_listed(side).rows() for side in lines]
-    known = [{(unit, number) for _, unit, number in side} for side in listed]
+    listed = [
+        [(i, *fact) for i, line in enumerate(side) for fact in sorted(_said(line))]
+        for side in lines
+    ]
+    known = [{fact[1:] for fact in side} for side in listed]
     found: list[tuple[float, str]] = []
     for row, unit, number in listed[0]:
         others = [r for r, u, v in listed[1] if u == unit and (u, v) not in known[0]]
@@ -221,6 +229,17 @@ def said_changes(old: str, new: str, most: int = 3) -> str:
         found.append((-_overlap(lines[0][row], lines[1][best]), said))
     told = list(dict.fromkeys(said for _, said in sorted(found, key=lambda one: one[0])))
     return "; ".join(told[:most])
+
+
+def _said(line: str) -> set[tuple[str, str]]:
+    """Return unit and number of the facts of one line, as `_listed` does for many texts."""
+    out = set()
+    for fact in _FACT_RE.findall(_NOISE_RE.sub(" ", line)):
+        unit = _UNIT_RE.search(_NUMBER_RE.sub("", fact))
+        if unit is not None:
+            name = re.sub(r"\s", "", unit[0].lower())[:_UNIT].rstrip("s")
+            out.add((name, "-".join(_NUMBER_RE.findall(fact)).replace(",", "")))
+    return {fact for fact in out if fact[0] not in _MONTHS}
 
 
 def _overlap(left: str, right: str) -> float:

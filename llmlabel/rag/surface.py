@@ -143,7 +143,14 @@ def _in_sentences(texts: pl.Series, n: int) -> npt.NDArray[np.float64]:
     return np.asarray(found, np.float64)
 
 
-def _repeated(texts: list[str], min_documents: int) -> npt.NDArray[np.float64]:
+def _repeated(documents: list[str], min_documents: int) -> npt.NDArray[np.float64]:
+    # Equal documents are duplicates of one, of which nothing is boilerplate.
+    texts, one = np.unique(np.array([*documents, ""], object), return_inverse=True)
+    share = _repeated_lines(texts.tolist(), min_documents)
+    return np.asarray(share[one[:-1]], np.float64)
+
+
+def _repeated_lines(texts: list[str], min_documents: int) -> npt.NDArray[np.float64]:
     found = passages(texts, "line")
     often = repeated(found, max_documents=max(min_documents - 1, 1), keep_first=False)
     if not often.any():
