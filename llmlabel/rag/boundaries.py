@@ -11,10 +11,58 @@ from typing import Final
 __all__ = ["Boundaries", "Level", "capped", "sentence_starts", "structure"]
 
 _ABBREVIATIONS: Final = frozenset(
-    "al approx bzw ca cf co corp dept dr e.g eds est etc fig figs i.e inc jr ltd max min mr mrs ms "
-    "mt no nos op pp prof resp sec sr st tel u.a u.s usw viz vol vs z.b".split()
+    [
+        "al",
+        "approx",
+        "bzw",
+        "ca",
+        "cf",
+        "co",
+        "corp",
+        "dept",
+        "dr",
+        "e.g",
+        "eds",
+        "est",
+        "etc",
+        "fig",
+        "figs",
+        "i.e",
+        "inc",
+        "jr",
+        "ltd",
+        "max",
+        "min",
+        "mr",
+        "mrs",
+        "ms",
+        "mt",
+        "no",
+        "nos",
+        "op",
+        "pp",
+        "prof",
+        "resp",
+        "sec",
+        "sr",
+        "st",
+        "tel",
+        "u.a",
+        "u.s",
+        "usw",
+        "viz",
+        "vol",
+        "vs",
+        "z.b",
+    ]
 )
-_END: Final = re.compile(r"[.!?…]+[\"'”’»)\]]*\s+(?=\S)|[。！？]+[」』”’）]*\s*(?=\S)")
+# Where the ideographic stops end a sentence no space follows.
+_WIDE_STOPS: Final = "\u3002\uff01\uff1f"
+_CLOSERS: Final = "\"'\u201d\u2019\u00bb)\\]"
+_WIDE_CLOSERS: Final = "\u300d\u300f\u201d\u2019\uff09"
+_END: Final = re.compile(
+    rf"[.!?\u2026]+[{_CLOSERS}]*\s+(?=\S)|[{_WIDE_STOPS}]+[{_WIDE_CLOSERS}]*\s*(?=\S)"
+)
 _HEADING: Final = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ITEM: Final = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+\S")

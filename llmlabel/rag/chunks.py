@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,9 @@ def chunk_documents(
     texts: list[str] = documents["text"].to_pylist()
     if chunking.strategy == "semantic":
         if encode is None:
-            raise ConfigError("the chunking strategy 'semantic' needs encode, from texts to vectors")
+            raise ConfigError(
+                "the chunking strategy 'semantic' needs encode, from texts to vectors"
+            )
         turns = semantic_breaks(texts, encode, chunking.breaks)
     else:
         turns = [[] for _ in texts]
@@ -137,12 +140,12 @@ def chunk_documents(
 
 
 def texts_with_headings(chunks: pa.Table) -> list[str]:
-    """Return each chunk's text below its title and headings, for an index that sees them.
+    r"""Return each chunk's text below its title and headings, for an index that sees them.
 
     Examples
     --------
     >>> texts_with_headings(pa.table({"text": ["Sew it."], "headings": [["Tents", "Repair"]]}))
-    ['Tents > Repair\\nSew it.']
+    ['Tents > Repair\nSew it.']
     """
     titles: list[str | None] = (
         chunks["title"].to_pylist() if "title" in chunks.column_names else [None] * len(chunks)
@@ -193,8 +196,9 @@ def _batch(
         if chunking.strategy == "tokens":
             return cut_tokens(found[row], size, overlap)
         edges = [0, *turns[row], len(texts[row])]
-        regions = zip(edges, edges[1:], strict=False)
-        return [p for a, b in regions for p in cut(found[row], size, overlap, a, b)]
+        return [
+            p for a, b in itertools.pairwise(edges) for p in cut(found[row], size, overlap, a, b)
+        ]
 
     rows, pieces, tokens = fit(found, pieces_of, chunking.size, tokenizer, ids)
     headings = [_path(found[row], piece) for row, piece in zip(rows, pieces, strict=True)]
@@ -232,7 +236,9 @@ def _joined(documents: pa.Table, parts: Sequence[_Part]) -> pa.Table:
     numbers = np.arange(len(rows)) - np.maximum.accumulate(np.where(new, np.arange(len(rows)), 0))
     names = documents["id"].take(pa.array(rows)).to_pylist()
     own = {
-        "id": pa.array([f"{d}#{n}" for d, n in zip(names, numbers.tolist(), strict=True)], pa.string()),
+        "id": pa.array(
+            [f"{d}#{n}" for d, n in zip(names, numbers.tolist(), strict=True)], pa.string()
+        ),
         "document": pa.array(names, pa.string()),
         "text": pa.array([t for part in parts for t in part.texts], pa.string()),
         "start": pa.array(pieces[:, 0]),
@@ -255,7 +261,9 @@ def _check(documents: pa.Table) -> None:
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-        raise DataError("this id occurs twice; expected one of its own for each document", row=twice)
+        raise DataError(
+            "this id occurs twice; expected one of its own for each document", row=twice
+        )
     taken = [name for name in names if name in _OWN and name not in ("id", "text")]
     if taken:
         raise DataError("a chunk has a column of this name; rename the document's", field=taken[0])

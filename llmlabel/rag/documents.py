@@ -52,7 +52,7 @@ def read_documents(
     path: str | Path,
     *,
     text: str = "text",
-    id: str = "id",
+    id: str = "id",  # noqa: A002 - the name that ReadOptions has
     title: str = "title",
     date: str = "date",
     source: str = "source",
@@ -90,8 +90,7 @@ def read_documents(
     UnknownNameError
         A single file of no known format.
     MissingExtraError
-        A format needs a package that is not installed (``llmlabel[rag]`` for PDF,
-        ``llmlabel[corpus]`` for HTML).
+        A format needs a package that is not installed (``llmlabel[rag]``).
 
     Examples
     --------

@@ -99,9 +99,7 @@ def _split(
         pieces = smaller
 
 
-def _smaller(
-    found: Text, piece: Piece, size: int, tokenizer: Tokenizer, id_: str
-) -> list[Piece]:
+def _smaller(found: Text, piece: Piece, size: int, tokenizer: Tokenizer, id_: str) -> list[Piece]:
     start, end = piece
     starts = tokenizer.starts([found.text[start:end]])[0] + start
     parts = cut(Text(found.text, starts, found.boundaries), size, 0, start, end)

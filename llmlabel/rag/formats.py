@@ -22,7 +22,6 @@ _FRONT: Final = re.compile(
     r"---[ \t]*\r?\n(.*?)(?:\r?\n)?^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.S | re.M
 )
 _TITLE: Final = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$", re.M)
-_BINARY: Final = (b"\x00",)
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -74,7 +73,7 @@ def front_matter(text: str, file: str) -> tuple[dict[str, Any], str]:
 def _decoded(data: bytes) -> str | Damage:
     if data.startswith(_UTF16):
         return Damage("not UTF-8", "its first bytes are those of UTF-16")
-    if (at := data.find(_BINARY[0])) >= 0:
+    if (at := data.find(b"\x00")) >= 0:
         return Damage("binary", f"a zero byte at position {at}", offset=at)
     try:
         return data.decode("utf-8-sig")
@@ -102,28 +101,24 @@ def _plain(data: bytes, _: str) -> Document | Damage:
 
 
 def _html(data: bytes, file: str) -> Document | Damage:
-    need_packages(f"reading {file}", "trafilatura", extra="corpus")
-    from trafilatura import bare_extraction
+    need_packages(f"reading {file}", "trafilatura", extra="rag")
+    from trafilatura import extract, extract_metadata
 
     # It warns of each page without text; its reason is kept here.
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
-    if b"\x00" in data and not data.startswith(_UTF16):
-        return Damage("binary", f"a zero byte at position {data.find(_BINARY[0])}")
+    if not data.startswith(_UTF16) and (at := data.find(b"\x00")) >= 0:
+        return Damage("binary", f"a zero byte at position {at}", offset=at)
     try:
-        page = bare_extraction(
-            data,
-            output_format="markdown",
-            include_comments=False,
-            include_formatting=True,
-            with_metadata=True,
+        text = extract(
+            data, output_format="markdown", include_comments=False, include_formatting=True
         )
+        said = extract_metadata(data) if text else None
     except (ValueError, RecursionError, AssertionError, LookupError) as error:
         return Damage("no text", f"its HTML cannot be read: {error}")
-    text = None if page is None else page.text
     if not text:
         return Damage("no text", f"no main text in its HTML of {len(data):,} bytes")
-    said = {name: getattr(page, name, None) for name in ("title", "date", "url", "author")}
-    return Document(text, {name: value for name, value in said.items() if value})
+    columns = {name: getattr(said, name, None) for name in ("title", "date", "url", "author")}
+    return Document(text, {name: value for name, value in columns.items() if value})
 
 
 def _pdf(data: bytes, file: str) -> Document | Damage:

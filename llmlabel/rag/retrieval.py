@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ __all__ = [
     "BM25",
     "ByDocument",
     "Dense",
+    "Fusion",
     "Hits",
     "Hybrid",
     "Reranked",
@@ -29,6 +31,8 @@ Ids = npt.NDArray[np.object_]
 Scores = npt.NDArray[np.float32]
 Score = Callable[[Sequence[tuple[str, str]]], Any]
 """From n pairs of a query and a passage to how well they fit, shape (n,)."""
+
+Fusion = Literal["ranks", "scores"]
 
 _STEMMERS: Final[Mapping[str, str]] = {
     "de": "german",
@@ -111,6 +115,7 @@ class BM25:
             raise UnknownNameError("language", language, _STEMMERS)
         self._ids = _check_ids(ids, len(texts))
         self.language = language
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells of each step
         self._index = bm25s.BM25(k1=k1, b=b)
         tokens = self._words(texts)
         # It takes no corpus without a word.
@@ -125,12 +130,15 @@ class BM25:
             return _nothing(len(queries), k)
         vocabulary = self._index.vocab_dict
         words = [[w for w in query if w in vocabulary] for query in self._words(queries)]
-        at, scores = self._index.retrieve(
-            [w or [""] for w in words], k=depth, show_progress=False, n_threads=0
-        )
-        scores = np.where(np.array([bool(w) for w in words])[:, None], scores, 0)
-        found = np.where(scores > 0, self._ids[at], "")
-        return _padded(found, np.where(scores > 0, scores, -np.inf), k)
+        out = _nothing(len(queries), k)
+        asked = [row for row, known in enumerate(words) if known]
+        if asked:
+            at, scores = self._index.retrieve(
+                [words[row] for row in asked], k=depth, show_progress=False
+            )
+            out.ids[asked, :depth] = np.where(scores > 0, self._ids[at], "")
+            out.scores[asked, :depth] = np.where(scores > 0, scores, -np.inf)
+        return out
 
     def _words(self, texts: Sequence[str]) -> list[list[str]]:
         import bm25s
@@ -139,7 +147,7 @@ class BM25:
         language = self.language
         found: list[list[str]] = bm25s.tokenize(
             list(texts),
-            token_pattern=r"\w+",
+            token_pattern=r"\w+",  # noqa: S106
             stopwords=language or [],
             stemmer=None if language is None else Stemmer.Stemmer(_STEMMERS[language]),
             return_ids=False,
@@ -200,12 +208,15 @@ class Dense:
 
 
 class Hybrid:
-    """Several searches as one, by reciprocal rank fusion.
+    """Several searches as one, by reciprocal rank fusion or by their scores.
 
     Parameters
     ----------
     searchers
         At least two, over the same ids.
+    fusion : {"ranks", "scores"}
+        ``ranks`` adds ``weight / (constant + rank)``; ``scores`` adds the scores, each
+        search's scaled from 0 (the least that it found for the query) to 1 (the best).
     depth
         How many of each are fused.
     constant
@@ -216,12 +227,14 @@ class Hybrid:
     Raises
     ------
     ConfigError
-        Fewer than two searchers, or weights that do not fit.
+        Fewer than two searchers, weights that do not fit, or an unknown fusion.
 
     Notes
     -----
     G. Cormack, C. Clarke, S. Büttcher (2009), Reciprocal rank fusion outperforms Condorcet
-    and individual rank learning methods: the sum of ``weight / (60 + rank)``.
+    and individual rank learning methods. S. Bruch, S. Gai, A. Ingber (2023), An analysis of
+    fusion functions for hybrid retrieval: scores lose less than ranks do, but a search whose
+    scores cannot be compared between passages spoils them.
 
     Examples
     --------
@@ -234,6 +247,7 @@ class Hybrid:
         self,
         searchers: Sequence[Searcher],
         *,
+        fusion: Fusion = "ranks",
         depth: int = 100,
         constant: float = 60,
         weights: Sequence[float] | None = None,
@@ -245,23 +259,40 @@ class Hybrid:
             raise ConfigError(
                 f"weights: expected {len(searchers)} numbers of at least 0, got {given}"
             )
-        self._searchers = tuple(searchers)
+        if fusion not in get_args(Fusion):
+            raise UnknownNameError("fusion", fusion, get_args(Fusion))
+        self._searchers, self._fusion = tuple(searchers), fusion
         self._depth, self._constant, self._weights = depth, constant, given
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
-        """See `Searcher`; scores are sums over the ranks."""
+        """See `Searcher`; scores are the sums."""
         depth = max(k, self._depth)
-        found = [searcher.search(queries, depth).ids for searcher in self._searchers]
-        points = 1 / (self._constant + 1 + np.arange(depth))
+        found = [searcher.search(queries, depth) for searcher in self._searchers]
+        points = [self._points(hits) * w for hits, w in zip(found, self._weights, strict=True)]
         rows = []
         for row in range(len(queries)):
             sums: dict[str, float] = {}
-            for ids, weight in zip(found, self._weights, strict=True):
-                for id_, point in zip(ids[row].tolist(), points.tolist(), strict=True):
+            for hits, own in zip(found, points, strict=True):
+                for id_, point in zip(hits.ids[row].tolist(), own[row].tolist(), strict=True):
                     if id_:
-                        sums[id_] = sums.get(id_, 0.0) + weight * point
+                        sums[id_] = sums.get(id_, 0.0) + point
             rows.append(sums)
         return ranked(rows, k)
+
+    def _points(self, hits: Hits) -> npt.NDArray[np.float64]:
+        q, depth = hits.ids.shape
+        if self._fusion == "ranks":
+            ranks = 1 / (self._constant + 1 + np.arange(depth))
+            return np.broadcast_to(ranks, (q, depth))
+        scores = hits.scores.astype(np.float64)
+        found = np.isfinite(scores)
+        least = np.where(found, scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+        spread = (
+            np.where(found, scores, -np.inf).max(axis=1, initial=-np.inf, keepdims=True) - least
+        )
+        # Where all are alike, or there is one alone, each is the best.
+        scaled = np.divide(scores - least, spread, out=np.ones_like(scores), where=spread > 0)
+        return np.where(found, scaled, 0.0)
 
 
 class Reranked:

@@ -86,4 +86,5 @@ def _distances(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     at = np.arange(1, n)
     before = unit_rows(sums[at] - sums[np.maximum(at - _WINDOW, 0)])
     after = unit_rows(sums[np.minimum(at + _WINDOW, n)] - sums[at])
-    return 1 - np.einsum("nd,nd->n", before, after, dtype=np.float64)
+    distances: npt.NDArray[np.float64] = 1 - np.einsum("nd,nd->n", before, after, dtype=np.float64)
+    return distances

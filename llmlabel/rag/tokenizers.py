@@ -110,7 +110,7 @@ def _ascending(starts: Sequence[int], text: str, name: str) -> Ints:
     return np.maximum.accumulate(array)
 
 
-def tokenizer_of(given: object) -> Tokenizer:
+def tokenizer_of(given: Any) -> Tokenizer:
     """Return a tokenizer of whatever stands for one.
 
     Parameters

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -104,7 +105,7 @@ def _check_promises(
             assert row["end"] > covered
             covered = row["end"]
         assert not text[covered:].strip()
-        for one, other in zip(own, own[1:], strict=False):
+        for one, other in itertools.pairwise(own):
             assert one["start"] < other["start"]
             if not chunking.overlap:
                 assert one["end"] <= other["start"]
@@ -144,12 +145,10 @@ def test_small_sizes_and_the_stated_overlap_in_words(
 ) -> None:
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     chunking = Chunking(strategy, size=size, overlap=min(overlap, size - 1))
-    found = chunk_documents(
-        pa.table({"id": ["d0"], "text": [text]}), chunking, tokenizer=WORDS
-    )
+    found = chunk_documents(pa.table({"id": ["d0"], "text": [text]}), chunking, tokenizer=WORDS)
     _check_promises([text], found, chunking, WORDS)
     rows = found.to_pylist()
-    again = [text[b["start"] : a["end"]] for a, b in zip(rows, rows[1:], strict=False)]
+    again = [text[b["start"] : a["end"]] for a, b in itertools.pairwise(rows)]
     assert all(n <= chunking.overlap for n in WORDS.counts(again))
 
 
