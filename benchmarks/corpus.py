@@ -51,7 +51,7 @@ def filters(quick: bool) -> dict[str, Any]:
     """Return the figures of the filters; without datatrove those that need it are None."""
     from benchmarks import corpus_filters as part
 
-    texts = part.documents(400 if quick else 3000)
+    texts = part.documents(300 if quick else 1500)
     try:
         found = flat(part.filters(texts, runs=1 if quick else 3))
     except Unavailable as reason:

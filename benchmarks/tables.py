@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.corpus_tables import corpus_tables
 from benchmarks.shared import ROOT
 from llmlabel.io import atomic_write
 from llmlabel.io.runs import read_json
@@ -25,6 +26,8 @@ def render(text: str) -> str:
         name, found = file.stem, read_json(file)
         if "test" in found:
             table = _quality(found["test"])
+        elif "same_decisions" in found:
+            table = corpus_tables(found)
         else:
             table = _figures(found.get("figures", found))
         if "at_512" in found:
