@@ -16,6 +16,9 @@ from llmlabel.corpus.decontaminate import benchmark_index
 from llmlabel.corpus.families import FAMILIES
 from llmlabel.corpus.sketches import joined_sketches, sketch
 
+for package in ("ftfy", "py3langid", "phonenumbers", "stdnum"):
+    pytest.importorskip(package, reason=f"needs {package} (llmlabel[corpus])")
+
 PROSE = (
     "The museum opens at nine in the morning, and the first visitors are let in by the side door. "
     "They walk through the old hall, where the paintings of the founders hang, and then to the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -36,7 +37,7 @@ def word_hash(word: str) -> int:
 
 def columns(text: str, bits: int) -> Counter[int]:
     words = [word_hash(w) for w in re.findall(r"\w+", text.lower())]
-    pairs = [mixed((a * 0x100000001B3 + b) & MASK) for a, b in zip(words, words[1:], strict=False)]
+    pairs = [mixed((a * 0x100000001B3 + b) & MASK) for a, b in itertools.pairwise(words)]
     return Counter(h >> (64 - bits) for h in [*words, *pairs])
 
 

@@ -16,6 +16,9 @@ from llmlabel.errors import DataError, LLMLabelError
 from llmlabel.recipe import load_recipe, plan
 from llmlabel.recipe.steps import clean
 
+for package in ("ftfy", "py3langid", "phonenumbers", "stdnum"):
+    pytest.importorskip(package, reason=f"needs {package} (llmlabel[corpus])")
+
 
 def aside(results, part_rows):
     return {(r["file"], r["line"], r["what"]) for r in part_rows(results, "clean", "set_aside")}

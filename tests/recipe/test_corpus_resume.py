@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+for package in ("ftfy", "py3langid", "phonenumbers"):
+    pytest.importorskip(package, reason=f"needs {package} (llmlabel[corpus])")
 
 STEPS = ("clean", "dedup", "sample", "label", "aggregate", "distill", "filter")
 SHARDS = 10
@@ -61,7 +62,7 @@ def killed_in(small, out: str, step: str) -> dict[str, int]:
         )
         while len(manifests(folder, step)) < 2 and driver.poll() is None:
             time.sleep(0.001)
-        os.kill(driver.pid, signal.SIGKILL)
+        driver.kill()
         driver.wait()
         done = manifests(folder, step)
         if 2 <= len(done) < SHARDS:

@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from llmlabel.errors import ConfigError, DataError
 from llmlabel.recipe.steps.sample import draw_rows
 
+for package in ("ftfy", "py3langid", "phonenumbers", "stdnum"):
+    pytest.importorskip(package, reason=f"needs {package} (llmlabel[corpus])")
+
 ALL = ("clean", "dedup", "sample", "label", "aggregate", "distill", "filter", "report")
 
 
