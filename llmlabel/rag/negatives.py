@@ -74,7 +74,7 @@ def hard_negatives(
         known = {same.get(a, a) for a in answers}
         taken = 0
         for passage in ids.tolist():
-            if passage is None or same.get(passage, passage) in known:
+            if not passage or same.get(passage, passage) in known:
                 continue
             own = score.get(passage)
             if best is not None and own is not None and own > best - margin * abs(best):

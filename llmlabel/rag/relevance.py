@@ -80,7 +80,7 @@ def pool_pairs(
         hits, scores = search(questions, k)
         for row, (passages, values) in enumerate(zip(hits, scores, strict=True)):
             for rank, (passage, score) in enumerate(zip(passages, values, strict=True)):
-                if passage is None:
+                if not passage:
                     continue
                 pair = found.setdefault((row, str(passage)), {})
                 pair[f"rank.{name}"], pair[f"score.{name}"] = rank, float(score)

@@ -34,7 +34,8 @@ from llmlabel.llm.calibration import content_free_requests
 from llmlabel.llm.costs import plan_cost
 from llmlabel.llm.packing import Ask, complete_packed, pack
 from llmlabel.llm.prices import PriceTable, load_prices
-from llmlabel.recipe.config import AskStep, LocalConfig, OpenAIConfig, RecordedConfig
+from llmlabel.recipe.client_config import LocalConfig, OpenAIConfig, RecordedConfig
+from llmlabel.recipe.config import AskStep
 from llmlabel.recipe.few_shot import choose_examples
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.surety import confidence_field, values_of

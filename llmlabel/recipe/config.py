@@ -8,6 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from llmlabel.embed.model_folder import MINILM
+from llmlabel.recipe.client_config import (
+    AnyClient,
+    BudgetConfig,
+    OpenAIConfig,
+    RecordedConfig,
+)
 from llmlabel.recipe.corpus_config import (
     CleanStep,
     DedupStep,
@@ -17,6 +23,14 @@ from llmlabel.recipe.corpus_config import (
     SampleStep,
 )
 from llmlabel.recipe.lf_specs import LFSpec, SliceSpec, Strict
+from llmlabel.recipe.rag_config import (
+    ChunkStep,
+    CurateStep,
+    ExportStep,
+    NegativesStep,
+    QuestionsStep,
+    RetrieveStep,
+)
 
 __all__ = ["SPLITS", "STEP_CONFIGS", "Endpoints", "RecipeConfig", "Split", "StepConfig"]
 
@@ -44,6 +58,9 @@ class DataConfig(Strict):
     corpus: str | None = Field(
         None, description="in place of train: a folder of Parquet, JSONL or WARC files to filter"
     )
+    documents: str | None = Field(
+        None, description="in place of train: a folder of documents to be searched"
+    )
     valid: str | None = None
     test: str | None = None
     id: str | None = Field(None, description="the column of ids; without one, rows are numbered")
@@ -51,46 +68,14 @@ class DataConfig(Strict):
 
     @model_validator(mode="after")
     def _check_source(self) -> DataConfig:
-        if (self.train is None) == (self.corpus is None):
-            raise ValueError("give train (rows to be labeled) or corpus (documents to be filtered)")
+        named = [n for n in ("train", "corpus", "documents") if getattr(self, n) is not None]
+        if len(named) != 1:
+            said = f", got {' and '.join(named)}" if named else ""
+            raise ValueError(
+                "give train (rows to be labeled), corpus (documents to be filtered) or "
+                f"documents (to be searched): one of them{said}"
+            )
         return self
-
-
-class RecordedConfig(Strict):
-    """Answers recorded earlier, in the OpenAI Batch output format: no key, no network."""
-
-    use: Literal["recorded"]
-    answers: str
-
-
-class OpenAIConfig(Strict):
-    """An OpenAI-compatible endpoint; the key comes from the environment."""
-
-    use: Literal["openai"]
-    endpoint: str | None = Field(None, description="a name in the file given with --config")
-    model: str | None = None
-    base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
-    max_in_flight: int = Field(64, ge=1)
-
-
-class LocalConfig(Strict):
-    """A model of transformers on this machine: no server, no key."""
-
-    use: Literal["local"]
-    model: str = Field(description="a name on the hub, or a folder")
-    mode: Literal["score", "generate"] = Field(
-        "score", description="score: read the choices' probabilities off instead of generating"
-    )
-    device: str = "auto"
-
-
-class BudgetConfig(Strict):
-    """A cap that no call passes; calls in flight count."""
-
-    max_cost: float | None = Field(None, gt=0, description="US dollars")
-    max_tokens: int | None = Field(None, gt=0, description="of prompts and answers together")
-    max_calls: int | None = Field(None, gt=0)
 
 
 class ExamplesConfig(Strict):
@@ -145,7 +130,7 @@ class AskStep(Strict):
 
     step: Literal["ask"]
     prompt: str = Field(description="a prompt file, or the name of a shipped prompt")
-    client: Annotated[RecordedConfig | OpenAIConfig | LocalConfig, Field(discriminator="use")]
+    client: AnyClient
     rows: dict[Split, Annotated[int, Field(ge=1)] | Literal["all"]] = Field(
         {"train": "all"}, description="how many rows of each split, drawn with the recipe's seed"
     )
@@ -279,6 +264,12 @@ StepConfig = Annotated[
     | EvaluateStep
     | FilterStep
     | MixStep
+    | CurateStep
+    | ChunkStep
+    | QuestionsStep
+    | RetrieveStep
+    | NegativesStep
+    | ExportStep
     | ReportStep,
     Field(discriminator="step"),
 ]
@@ -295,6 +286,12 @@ STEP_CONFIGS: Mapping[str, type[Strict]] = {
     "evaluate": EvaluateStep,
     "filter": FilterStep,
     "mix": MixStep,
+    "curate": CurateStep,
+    "chunk": ChunkStep,
+    "questions": QuestionsStep,
+    "retrieve": RetrieveStep,
+    "negatives": NegativesStep,
+    "export": ExportStep,
     "report": ReportStep,
 }
 
@@ -307,10 +304,15 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("aggregate",),
     "filter": ("clean",),
     "mix": ("filter",),
+    "questions": ("chunk",),
+    "retrieve": ("questions",),
+    "negatives": ("questions",),
+    "export": ("chunk",),
 }
 _ORDER = tuple(STEP_CONFIGS)
 _ON_CORPORA = ("clean", "dedup", "sample", "filter", "mix")
 _ON_ROWS = ("embed", "ask", "label", "aggregate", "distill", "evaluate")
+_ON_DOCUMENTS = ("curate", "chunk", "questions", "retrieve", "negatives", "export")
 
 
 class RecipeConfig(Strict):
@@ -319,7 +321,7 @@ class RecipeConfig(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
     seed: int = 0
-    task: TaskConfig
+    task: TaskConfig | None = Field(None, description="without it: documents to be searched")
     data: DataConfig
     steps: list[StepConfig] = Field(min_length=1)
 
@@ -347,14 +349,25 @@ class RecipeConfig(Strict):
         return self
 
     def _check_data(self, kind: str, seen: list[str]) -> None:
-        """Check that a step has what it works on: rows, or a corpus."""
-        if self.data.corpus is None and kind in _ON_CORPORA:
+        """Check that a step has what it works on: rows, a corpus, or documents."""
+        data = self.data
+        if data.corpus is None and kind in _ON_CORPORA:
             raise ValueError(f"the step '{kind}' works on a corpus; data: names none")
-        if self.data.corpus is not None and kind in _ON_ROWS and "sample" not in seen:
+        if data.documents is None and kind in _ON_DOCUMENTS:
+            raise ValueError(f"the step '{kind}' works on documents; data: names none")
+        if data.documents is not None and kind in _ON_ROWS:
+            raise ValueError(f"the step '{kind}' works on rows; data: names documents")
+        if data.corpus is not None and kind in _ON_ROWS and "sample" not in seen:
             raise ValueError(f"the step '{kind}' needs a step 'sample' before it")
-        ends = "aggregate" if self.data.corpus is None else "filter"
+        ends = "aggregate" if data.train else "filter" if data.corpus else "chunk"
         if kind == "report" and ends not in seen:
             raise ValueError(f"the step 'report' needs a step '{ends}' before it")
+
+    @model_validator(mode="after")
+    def _check_task(self) -> RecipeConfig:
+        if self.task is None and self.data.documents is None:
+            raise ValueError("the key 'task' is missing: what is labeled, with its classes")
+        return self
 
 
 class EndpointConfig(Strict):

@@ -134,7 +134,10 @@ def load_recipe(name: str | Path, *, config: str | Path | None = None) -> Recipe
         endpoints = _validate(Endpoints, where_data, where_positions, config)
     spec = checked.task
     try:
-        task = Task(spec.name, spec.classes, spec.text, description=spec.description)
+        if spec is None:
+            task = Task("document", ("USEFUL", "USELESS"))
+        else:
+            task = Task(spec.name, spec.classes, spec.text, description=spec.description)
     except ConfigError as error:
         raise ConfigError(f"{file}:{positions.line(['task', 'classes'])}: {error}") from None
     where = None if config is None else Path(config)

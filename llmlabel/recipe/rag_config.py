@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
+from llmlabel.recipe.client_config import AnyClient
 from llmlabel.recipe.lf_specs import Strict
 
 __all__ = [
@@ -17,20 +18,22 @@ __all__ = [
     "RetrieveStep",
 ]
 
-Action = Literal["keep", "drop", "merge", "mask", "tag"]
 Method = Literal["bm25", "dense", "hybrid"]
 
 
 class CurateStep(Strict):
-    """Find what harms retrieval, and decide what becomes of it."""
+    """Find what harms retrieval, and decide what becomes of each document."""
 
     step: Literal["curate"]
-    encoder: str = Field("auto", description="for pairs of documents about the same")
-    actions: dict[str, Action] = Field(
-        {}, description="per flaw, another action than the usual one"
+    encoder: str = Field("auto", description="tells which documents are about the same")
+    title: str = Field("title", description="the column of titles, where there is one")
+    date: str = Field("updated", description="the column of dates, where there is one")
+    supersedes: str | None = Field(None, description="a column: the id that it takes the place of")
+    actions: dict[str, Literal["keep", "drop", "merge", "mask", "tag"]] = Field(
+        {}, description="per flaw (OUTDATED, THIN, ...), another action than the usual one"
     )
-    drop: list[str] = Field([], description="ids of documents that go, whatever was found")
-    keep: list[str] = Field([], description="ids of documents that stay, whatever was found")
+    min_words: int = Field(30, ge=0, description="of a document that is not thin")
+    required: list[str] | None = Field(None, description="columns that must not be empty")
 
 
 class ChunkStep(Strict):
@@ -38,17 +41,33 @@ class ChunkStep(Strict):
 
     step: Literal["chunk"]
     by: Literal["structure", "tokens", "sentences", "semantic"] = "structure"
-    size: int = Field(256, ge=8, description="tokens that no passage exceeds")
-    overlap: int = Field(0, ge=0, description="tokens, with by: tokens")
-    tokenizer: str = Field("auto", description="a name of transformers; words: white space")
+    size: int = Field(200, ge=1, description="tokens that no passage exceeds")
+    overlap: int = Field(0, ge=0, description="tokens that a passage repeats of the one before")
+    tokenizer: str = Field("auto", description="a tokenizer of transformers; words: white space")
     encoder: str = Field("auto", description="with by: semantic")
 
     @model_validator(mode="after")
     def _check_overlap(self) -> ChunkStep:
-        if self.overlap and self.by != "tokens":
-            raise ValueError("overlap: goes with by: tokens")
         if self.overlap >= self.size:
             raise ValueError(f"overlap: expected less than size {self.size}, got {self.overlap}")
+        return self
+
+
+class QuestionsStep(Strict):
+    """Get questions: from a file, from an LLM, or from headings."""
+
+    step: Literal["questions"]
+    file: str | None = Field(None, description="columns id, question and relevant")
+    prompt: str = "passage-question"
+    client: AnyClient | None = Field(None, description="as in ask; without it: headings")
+    per_passage: int = Field(2, ge=1)
+    passages: int | None = Field(None, ge=1, description="asked about; drawn with the seed")
+    max_cost: float | None = Field(None, gt=0, description="US dollars")
+
+    @model_validator(mode="after")
+    def _check_source(self) -> QuestionsStep:
+        if self.file is not None and self.client is not None:
+            raise ValueError("questions come from a file or from a client, not both")
         return self
 
 
@@ -72,13 +91,14 @@ class NegativesStep(Strict):
     per_question: int = Field(4, ge=1)
     k: int = Field(50, ge=2)
     margin: float = Field(0.05, ge=0, lt=1)
+    encoder: str = "auto"
 
 
 class ExportStep(Strict):
     """Write the curated passages for an index."""
 
     step: Literal["export"]
-    to: Annotated[
-        list[Literal["parquet", "lancedb", "qdrant", "langchain", "llamaindex"]],
-        Field(min_length=1),
-    ] = ["parquet"]
+    to: list[Literal["parquet", "lancedb", "qdrant", "langchain", "llama_index"]] = Field(
+        ["parquet"], min_length=1
+    )
+    encoder: str = Field("auto", description="of the vector stores")

@@ -20,18 +20,13 @@ from llmlabel.lf import apply, require_columns
 from llmlabel.llm import LocalClient, RecordedClient
 from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
-from llmlabel.recipe.config import SPLITS, AggregateStep, AskStep, EvaluateStep, StepConfig
-from llmlabel.recipe.corpus_config import CleanStep, DedupStep, FilterStep, MixStep
+from llmlabel.recipe.config import SPLITS, AskStep, EvaluateStep, StepConfig
 from llmlabel.recipe.lfs import text_column
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps import KINDS, Context, Observer
-from llmlabel.recipe.steps.aggregate import check_model
-from llmlabel.recipe.steps.clean import check_clean, first_rows
-from llmlabel.recipe.steps.dedup import check_dedup
-from llmlabel.recipe.steps.filtering import check_filter
+from llmlabel.recipe.steps.clean import first_rows
 from llmlabel.recipe.steps.label import build_lfs, fail
 from llmlabel.recipe.steps.load import load_split
-from llmlabel.recipe.steps.mix import check_mix
 from llmlabel.recipe.steps.report import PAGE
 from llmlabel.recipe.steps.sample import ROWS
 
@@ -82,18 +77,8 @@ def check(recipe: Recipe) -> None:
     """
     lfs = build_lfs(recipe, recipe.folder)
     for at, config in enumerate(recipe.config.steps):
-        if isinstance(config, CleanStep):
-            recipe.located(partial(check_clean, recipe, config), "steps", at)
-        if isinstance(config, DedupStep):
-            recipe.located(partial(check_dedup, recipe, config), "steps", at)
-        if isinstance(config, FilterStep):
-            recipe.located(partial(check_filter, recipe, config), "steps", at)
-        if isinstance(config, MixStep):
-            recipe.located(partial(check_mix, recipe, config), "steps", at)
-        if isinstance(config, AggregateStep):
-            recipe.located(partial(check_model, config), "steps", at)
-        if isinstance(config, AskStep):
-            recipe.located(partial(make_client, config, recipe), "steps", at, "client")
+        kind = KINDS[config.step]
+        recipe.located(partial(kind.check, config, recipe), "steps", at, *kind.about)
         if isinstance(config, EvaluateStep) and config.llm not in (None, *(lf.name for lf in lfs)):
             names = [lf.name for lf in lfs]
             unknown = UnknownNameError("labeling function", str(config.llm), names)
@@ -273,8 +258,7 @@ def _steps(recipe: Recipe, folder: RunFolder) -> list[_Step]:
     """Return the steps in order, each folder named by what goes into it."""
     steps: list[_Step] = []
     found: dict[str, StepFolder] = {}
-    for config in _ordered(recipe):
-        kind = "load" if config is None else config.step
+    for kind, config in _ordered(recipe):
         name = f"ask-{config.prompt_name}" if isinstance(config, AskStep) else kind
         definition = KINDS[kind]
         inputs = {n: found[n] for n in definition.uses(config, tuple(found)) if n in found}
@@ -293,16 +277,19 @@ def _steps(recipe: Recipe, folder: RunFolder) -> list[_Step]:
     return steps
 
 
-def _ordered(recipe: Recipe) -> list[StepConfig | None]:
-    """Return the steps with None for reading the rows: first, or once a corpus is sampled."""
-    steps: list[StepConfig | None] = list(recipe.config.steps)
-    kinds = [step.step for step in recipe.config.steps]
+def _ordered(recipe: Recipe) -> list[tuple[str, StepConfig | None]]:
+    """Return the steps by kind, and where the rows or documents are read.
+
+    That is first, or, of a corpus, once it is sampled.
+    """
+    steps: list[tuple[str, StepConfig | None]] = [(s.step, s) for s in recipe.config.steps]
+    if recipe.config.data.documents is not None:
+        return [("documents", None), *steps]
     if recipe.config.data.corpus is None:
-        return [None, *steps]
-    if "sample" not in kinds:
-        return steps
-    at = kinds.index("sample") + 1
-    return [*steps[:at], None, *steps[at:]]
+        return [("load", None), *steps]
+    kinds = [kind for kind, _ in steps]
+    at = kinds.index("sample") + 1 if "sample" in kinds else len(steps)
+    return [*steps[:at], *([("load", None)] if "sample" in kinds else []), *steps[at:]]
 
 
 def _run_step(recipe: Recipe, step: _Step, observer: Observer) -> None:

@@ -27,6 +27,7 @@ from llmlabel.report.overview import (
     tiles,
     what_each_part_gave,
 )
+from llmlabel.report.rag import rag, rag_tiles
 from llmlabel.report.results import Results
 from llmlabel.report.side_by_side import comparison, selective
 
@@ -49,7 +50,7 @@ def build(folder: str | Path) -> str:
         The folder is no run, or has no labels yet.
     """
     results = Results.read(folder)
-    if "filter" not in results.steps:
+    if not {"filter", "chunk"} & set(results.steps):
         results.path("aggregate", "model.json")  # says it where there are no labels yet
     style = _resource("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -72,12 +73,13 @@ def _resource(name: str) -> str:
 
 
 def _context(results: Results) -> dict[str, Any]:
-    filtered = corpus(results)
+    filtered, searched = corpus(results), rag(results)
     context: dict[str, Any] = {
         "recipe": results.recipe,
         "corpus": filtered,
+        "rag": searched,
         "labeled": "aggregate" in results.steps,
-        "tiles": corpus_tiles(results) if filtered else [],
+        "tiles": corpus_tiles(results) if filtered else rag_tiles(results) if searched else [],
         "warnings": _warnings(results),
         "steps": _steps(results),
     }
@@ -351,6 +353,10 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
             found.append(("duplicates", "Duplicates"))
         if context["corpus"]["set_aside"]:
             found.append(("aside", "Set aside"))
+    if context["rag"]:
+        parts = {"retrieval": "Retrieval", "curation": "Curation", "set_aside": "Set aside"}
+        places = {"set_aside": "aside"}
+        found += [(places.get(p, p), t) for p, t in parts.items() if context["rag"][p]]
     if context["labeled"]:
         found += _labeling_sections(context)
     return [*found, ("made", "How it was made")]

@@ -168,4 +168,6 @@ def _external(config: AggregateStep, recipe: Recipe) -> Mapping[str, Any]:
     return {} if config.gold is None else file_prints(recipe, config.gold)
 
 
-KIND = StepKind(version=3, run=_run, uses=_uses, external=_external)
+KIND = StepKind(
+    version=3, run=_run, uses=_uses, external=_external, check=lambda config, _: check_model(config)
+)

@@ -22,7 +22,8 @@ from llmlabel.recipe.asking import (
     step_prompt,
 )
 from llmlabel.recipe.calibrating import calibrated, read_known
-from llmlabel.recipe.config import AskStep, OpenAIConfig, RecordedConfig
+from llmlabel.recipe.client_config import OpenAIConfig, RecordedConfig
+from llmlabel.recipe.config import AskStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 from llmlabel.recipe.surety import Answer, judged, prompt_lean, values_of
@@ -185,4 +186,11 @@ def _external(config: AskStep, recipe: Recipe) -> Mapping[str, Any]:
     return prints
 
 
-KIND = StepKind(version=2, run=_run, uses=lambda _, __: ("load",), external=_external)
+KIND = StepKind(
+    version=2,
+    run=_run,
+    uses=lambda _, __: ("load",),
+    external=_external,
+    check=make_client,
+    about=("client",),
+)

@@ -119,6 +119,10 @@ class StepKind:
         From config and recipe to the fingerprints of whatever else it reads.
     resumes
         Whether it goes on from what a killed run has left in its folder.
+    check
+        Says what is wrong with the step's config, before anything runs.
+    about
+        The key of the config that `check` is about, for the line of its errors.
     """
 
     version: int
@@ -126,6 +130,8 @@ class StepKind:
     uses: Callable[[Any, Sequence[str]], Sequence[str]] = lambda _, before: before
     external: Callable[[Any, Recipe], Mapping[str, Any]] = lambda _, __: {}
     resumes: bool = False
+    check: Callable[[Any, Recipe], object] = lambda _, __: None
+    about: tuple[str, ...] = ()
 
 
 def file_prints(recipe: Recipe, *paths: str) -> dict[str, str]:

@@ -211,4 +211,11 @@ def _uses(_: Any, __: Sequence[str]) -> Sequence[str]:
     return ()
 
 
-KIND = StepKind(version=2, run=_run, uses=_uses, external=_external, resumes=True)
+KIND = StepKind(
+    version=2,
+    run=_run,
+    uses=_uses,
+    external=_external,
+    resumes=True,
+    check=lambda config, recipe: check_clean(recipe, config),
+)

@@ -187,4 +187,10 @@ def check_dedup(recipe: Recipe, config: DedupStep) -> None:
         ) from None
 
 
-KIND = StepKind(version=2, run=_run, uses=_uses, external=_external)
+KIND = StepKind(
+    version=2,
+    run=_run,
+    uses=_uses,
+    external=_external,
+    check=lambda config, recipe: check_dedup(recipe, config),
+)

@@ -160,4 +160,10 @@ def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
     return [name for name in before if name in ("clean", "dedup", "distill", "filter")]
 
 
-KIND = StepKind(version=2, run=_run, uses=_uses, resumes=True)
+KIND = StepKind(
+    version=2,
+    run=_run,
+    uses=_uses,
+    resumes=True,
+    check=lambda config, recipe: check_mix(recipe, config),
+)

@@ -1,0 +1,60 @@
+"""Cut documents into passages, before and after curation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import pyarrow as pa
+
+from llmlabel.io import read_table, write_table
+from llmlabel.rag.chunks import Chunking, chunk_documents
+from llmlabel.rag.tokenizers import WORDS, default_tokenizer, fast_tokenizer
+from llmlabel.recipe.rag_config import ChunkStep
+from llmlabel.recipe.steps.base import Context, StepKind
+from llmlabel.recipe.steps.curate import documents_of, unit_vectors
+from llmlabel.recipe.steps.documents import DOCUMENTS
+
+__all__ = ["AFTER", "BEFORE", "KIND"]
+
+BEFORE: Final = "passages.before.parquet"
+AFTER: Final = "passages.parquet"
+
+
+def _run(context: Context) -> Mapping[str, Any]:
+    config: ChunkStep = context.config
+    how = Chunking(config.by, config.size, config.overlap)
+    tables = {BEFORE: documents_of(context)}
+    if "curate" in context.inputs:
+        tables[AFTER] = read_table(context.input("curate") / DOCUMENTS)
+    else:
+        tables[AFTER] = tables[BEFORE]
+    facts: dict[str, Any] = {}
+    for done, (file, documents) in enumerate(tables.items()):
+        context.progress(done, 2)
+        made = _cut(documents, how, config)
+        write_table(made, context.folder.path / file)
+        facts[file.split(".", 1)[0] if file == AFTER else "before"] = made.num_rows
+        facts["tokens"] = int(sum(made["tokens"].to_pylist()))
+        facts["longest"] = int(max(made["tokens"].to_pylist(), default=0))
+    context.progress(2, 2)
+    return facts
+
+
+def _cut(documents: pa.Table, how: Chunking, config: ChunkStep) -> pa.Table:
+    if config.tokenizer == "auto":
+        tokenizer = default_tokenizer()
+    elif config.tokenizer == "words":
+        tokenizer = WORDS
+    else:
+        tokenizer = fast_tokenizer(config.tokenizer)
+    encode = partial(unit_vectors, encoder=config.encoder) if config.by == "semantic" else None
+    return chunk_documents(documents, how, tokenizer=tokenizer, encode=encode)
+
+
+def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
+    return [name for name in before if name in ("documents", "curate")]
+
+
+KIND = StepKind(version=1, run=_run, uses=_uses)
