@@ -12,6 +12,8 @@ good_dropped
     The share of documents without a flaw that are.
 precision, recall
     By flaw, of the flaws found, whatever was done.
+by_words
+    The same with TF-IDF + SVD instead of MiniLM.
 seconds, passages_per_second, memory_bytes_per_passage
     `scale`: curating made-up passages, embedding apart; peak of the process, beyond what the
     passages and vectors take.
@@ -31,7 +33,7 @@ import numpy.typing as npt
 
 from benchmarks.shared import SHARED, require_shared
 from llmlabel.embed import load_encoder
-from llmlabel.rag.curation import Curated, curate
+from llmlabel.rag.curation import BY_WORDS, Curated, curate
 
 __all__ = ["flaws", "scale"]
 
@@ -56,12 +58,16 @@ def flaws() -> dict[str, Any]:
         vectors=np.asarray(encoder.encode(columns["text"])),
         title_vectors=np.asarray(encoder.encode(columns["title"])),
     )
+    by_words = load_encoder("tfidf-svd", columns["text"])
+    words = curate(columns, vectors=np.asarray(by_words.encode(columns["text"])), how=BY_WORDS)
     truth = [d["flaw"] for d in documents]
     odd = np.array([int(d["id"][-3:]) % 2 for d in documents], np.bool_)
+    every = np.ones(len(odd), np.bool_)
     return {
-        **_figures(done, truth, np.ones(len(odd), np.bool_)),
+        **_figures(done, truth, every),
         "even_half": _figures(done, truth, ~odd),
         "odd_half": _figures(done, truth, odd),
+        "by_words": _figures(words, truth, every),
         "candidates": done.candidates.num_rows,
     }
 

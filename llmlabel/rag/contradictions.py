@@ -47,7 +47,7 @@ def contradiction_candidates(
     pairs: Related,
     *,
     among: npt.NDArray[np.bool_] | None = None,
-    topic: float = 0.45,
+    topic: float = 0.47,
     negation_cosine: float = 0.8,
     most: int | None = None,
 ) -> pa.Table:

@@ -24,7 +24,7 @@ from llmlabel.rag.related import related
 from llmlabel.rag.surface import SURFACE
 from llmlabel.votes import VoteMatrix
 
-__all__ = ["ACTIONS", "DEFAULT_ACTIONS", "Action", "Curated", "Curation", "curate"]
+__all__ = ["ACTIONS", "BY_WORDS", "DEFAULT_ACTIONS", "Action", "Curated", "Curation", "curate"]
 
 Action = Literal["keep", "drop", "merge", "mask", "tag"]
 ACTIONS: Final[tuple[Action, ...]] = ("keep", "drop", "merge", "mask", "tag")
@@ -75,8 +75,8 @@ class Curation:
         When two documents are one, or one the newer version of the other.
     neighbours, least
         With how many nearest documents each is compared, and the least cosine of these. It
-        and `versions.topic` are set for MiniLM; cosines of TF-IDF + SVD are lower (.05, and
-        .23 for the topic, on the same documents).
+        and `versions` are set for MiniLM's vectors of texts and titles; for vectors of
+        TF-IDF + SVD, whose cosines are lower, see `BY_WORDS`.
     """
 
     actions: Mapping[str, Action] = field(default_factory=dict)
@@ -102,6 +102,9 @@ class Curation:
         """Return what is done about a flaw."""
         return self.actions.get(flaw, DEFAULT_ACTIONS[flaw])
 
+
+BY_WORDS: Final = Curation(least=0.05, versions=Versions(topic=0.23, sure_topic=0.4))
+"""For vectors of TF-IDF + SVD, titles compared by their words; set on the same half."""
 
 _PARTNER: Final = {"NEAR_DUPLICATE": "keeper", "OUTDATED": "newer"}
 
@@ -248,7 +251,9 @@ def curate(
     found = alone.joined(beside, first + second)
     actions = _actions(docs, columns, found, how)
     kept = ~np.isin(actions["action"].to_numpy(zero_copy_only=False), ["drop", "merge"])
-    candidates = contradiction_candidates(docs.texts, docs.ids, pairs, among=kept)
+    candidates = contradiction_candidates(
+        docs.texts, docs.ids, pairs, among=kept, topic=how.versions.topic
+    )
     names = tuple(found.probabilities)
     matrix = np.stack([found.probabilities[name] for name in names], axis=1)
     return Curated(actions, found.votes, matrix, names, candidates)
