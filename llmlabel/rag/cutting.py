@@ -47,7 +47,8 @@ def cut_tokens(found: Text, size: int, overlap: int) -> list[Piece]:
         last = at + size >= len(starts)
         stop = end if last else max(int(starts[at + size]), first + 1)
         start, stop = found.strip(first, stop)
-        if start < stop:
+        # White space may be tokens: a window of the rest of it adds nothing.
+        if start < stop and (not pieces or stop > pieces[-1][1]):
             pieces.append((start, stop))
         if last:
             return pieces
@@ -85,10 +86,12 @@ def cut(
             return pieces
         place, level, barred = _next_cut(found, size, start, stop, low, level, whole)
         piece = found.strip(start, place)
-        pieces.append(piece)
+        if not pieces or piece[1] > pieces[-1][1]:
+            pieces.append(piece)
         start = low = place
         if overlap and place < stop and not barred:
             start = _step_back(found, overlap, piece[0] + 1, place, whole)
+            start = start if _leaves_whole(found, size, start, place, whole) else place
 
 
 def halves(found: Text, piece: Piece) -> list[Piece]:
@@ -154,6 +157,14 @@ def _around(whole: list[Piece], place: int) -> Piece | None:
     return whole[at] if at >= 0 and whole[at][0] < place < whole[at][1] else None
 
 
+def _leaves_whole(found: Text, size: int, start: int, place: int, whole: list[Piece]) -> bool:
+    """Whether a table or code that comes next still fits behind the repeated text."""
+    at = bisect_left(whole, (place,))
+    if at == len(whole) or found.text[place : whole[at][0]].strip():
+        return True
+    return found.tokens(whole[at][1]) - found.tokens(start) <= size
+
+
 def _step_back(found: Text, overlap: int, least: int, place: int, whole: list[Piece]) -> int:
     """Return where the next piece begins so that it repeats at most `overlap` tokens."""
     first = max(0, found.tokens(place) - overlap)
@@ -162,11 +173,15 @@ def _step_back(found: Text, overlap: int, least: int, place: int, whole: list[Pi
     if first >= len(found.starts):
         return place
     target = max(int(found.starts[first]), least)
+    while target < place and (inside := _around(whole, target)) is not None:
+        target = inside[1]
     places = found.boundaries.places
     at = bisect_left(places, target)
-    if at < len(places) and places[at] < place:
-        return places[at]
-    if target >= place or _around(whole, target) is not None:
+    while at < len(places) and places[at] < place:
+        if _around(whole, places[at]) is None:
+            return places[at]
+        at += 1
+    if target >= place:
         return place
     spaces = [i for s in _SPACES if (i := found.text.find(s, target, place)) >= 0]
     before = found.text[target - 1].isspace()

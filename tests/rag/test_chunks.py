@@ -172,6 +172,30 @@ def test_tables_and_code_stay_whole_where_they_fit(block: str) -> None:
     assert all(line in "\n".join(smaller) for line in block.splitlines())
 
 
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from([TABLE, CODE, "# One", "## Two", "- an item\n- another"]),
+            st.integers(1, 40).map(lambda n: "word " * n + "end."),
+        ),
+        max_size=10,
+    ),
+    st.integers(30, 60),
+    st.integers(0, 25),
+)
+def test_tables_and_code_stay_whole_among_anything(
+    blocks: list[str], size: int, overlap: int
+) -> None:
+    assert max(WORDS.counts([TABLE, CODE])) <= 30
+    text = "\n\n".join(blocks)
+    found = _texts(text, size=size, overlap=overlap)
+    for block in (TABLE, CODE):
+        assert sum(chunk.count(block) for chunk in found) >= blocks.count(block)
+        first = block.splitlines()[0]
+        assert all(chunk.count(first) == chunk.count(block) * block.count(first) for chunk in found)
+
+
 def test_sections_share_a_chunk_only_when_they_fit() -> None:
     text = "# T\n\nIntro here.\n\n## A\n\none two three\n\n## B\n\nfour five six\n\n# U\n\nseven"
     assert _texts(text, size=100) == [text]
