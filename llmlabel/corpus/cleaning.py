@@ -126,12 +126,17 @@ def clean_batch(table: pa.Table, how: Cleaning) -> Cleaned:
         found |= {"language": pa.array(codes), "language_confidence": pa.array(sure)}
         if how.languages is not None:
             _mark(steps, reasons, "language", _other_languages(codes, sure, how.languages))
+    found["characters"] = pa.array([len(text) for text in texts], pa.int64())
+    # Most of a crawl is in other languages: what has gone needs no rules, but a beginning to show.
+    gone = steps != ""
+    texts = [t[:_SHOWN] if out else t for t, out in zip(texts, gone.tolist(), strict=True)]
     segments = segment(texts)
-    found["characters"] = pa.array(segments.characters)
-    found["words"] = pa.array(segments.words.counts)
+    found["words"] = pa.array(segments.words.counts, mask=gone)
     for family in FAMILIES:
         verdict = family_verdict(family, segments)
-        found[family] = _encoded(verdict.reason)
+        told = verdict.reason.copy()
+        told[gone] = None
+        found[family] = _encoded(told)
         _mark(steps, reasons, family, _dropping(verdict, family, how.drop))
     if how.leaks is not None:
         leaks = find_leaks(texts, how.leaks, segments=segments)
