@@ -69,7 +69,7 @@ def test_a_depth_that_was_not_searched_is_an_error() -> None:
 def test_the_bootstrap_agrees_with_the_t_test_and_holds_its_level() -> None:
     rng = np.random.default_rng(0)
     found = []
-    for _ in range(200):
+    for _ in range(100):
         sample = rng.normal(0, 1, 80)
         interval, p = paired_bootstrap(sample, resamples=1000)
         found.append(p)
