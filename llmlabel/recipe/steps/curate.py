@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llmlabel.embed import embed, load_encoder
+from llmlabel.embed import TfidfSvdEncoder, embed, load_encoder
 from llmlabel.io import cache_dir, read_table, write_table
 from llmlabel.io.runs import write_json
-from llmlabel.rag.curation import Curated, Curation, curate
+from llmlabel.rag.curation import BY_WORDS, Curated, Curation, curate
 from llmlabel.recipe.rag_config import CurateStep
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.documents import DOCUMENTS, GOLD
@@ -38,12 +39,13 @@ def _run(context: Context) -> Mapping[str, Any]:
     documents = documents_of(context)
     texts = documents["text"].to_pylist()
     context.progress(0, 2)
-    vectors = unit_vectors(texts, config.encoder)
-    titles = None
-    if config.title in documents.column_names:
-        titles = unit_vectors(
-            [t or "" for t in documents[config.title].to_pylist()], config.encoder
-        )
+    encoder = load_encoder(config.encoder, fit_texts=texts)
+    by_words = isinstance(encoder, TfidfSvdEncoder)  # its cosines are lower, and say less of titles
+    cache = cache_dir() / "embeddings"
+    vectors, titles = embed(texts, encoder, cache_dir=cache), None
+    if config.title in documents.column_names and not by_words:
+        named = [title or "" for title in documents[config.title].to_pylist()]
+        titles = embed(named, encoder, cache_dir=cache)
     context.progress(1, 2)
     found = curate(
         documents,
@@ -52,7 +54,7 @@ def _run(context: Context) -> Mapping[str, Any]:
         title_column=config.title,
         date_column=config.date,
         supersedes_column=config.supersedes,
-        how=curation_of(config),
+        how=curation_of(config, by_words=by_words),
     )
     write_table(found.actions, context.folder.path / ACTIONS)
     if found.candidates.num_rows:
@@ -101,16 +103,25 @@ def _measured(context: Context, found: Curated) -> dict[str, Any] | None:
     return {"flaws": flaws, "good": int(good.sum()), "good_left_out": int((good & out).sum())}
 
 
-def curation_of(config: CurateStep) -> Curation:
+def curation_of(config: CurateStep, *, by_words: bool = False) -> Curation:
     """Return how documents are curated.
+
+    Parameters
+    ----------
+    by_words
+        Whether the vectors are of TF-IDF + SVD.
 
     Raises
     ------
     ConfigError
         A flaw or action that there is none of.
     """
-    required = None if config.required is None else tuple(config.required)
-    return Curation(dict(config.actions), config.min_words, required)
+    return replace(
+        BY_WORDS if by_words else Curation(),
+        actions=dict(config.actions),
+        min_words=config.min_words,
+        required=None if config.required is None else tuple(config.required),
+    )
 
 
 def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
