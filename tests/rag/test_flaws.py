@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlabel.lf import LF, apply
+from llmlabel.rag import facts as facts_module
 from llmlabel.rag.facts import compared_facts, contexts_of, facts_of, said_changes
 from llmlabel.rag.flaws import FLAWS, absent_of, flaw_task, pair_lfs, text_lfs
 from llmlabel.rag.flaws_pairs import expired, retired_terms
@@ -194,3 +195,15 @@ def test_terms_in_new_or_undated_documents_are_not_retired() -> None:
     texts = ["We say Lark Points", "We say Lark Points", "New text", "We say Lark Points"]
     dates = np.array(["2020-01-01", "2020-01-02", "2024-01-01", "NaT"], "M8[D]")
     assert retired_terms(texts, dates) == ["", "", "", ""]
+
+
+@given(st.text("0129 days£%.,°C-\n", max_size=60))
+def test_facts_of_a_line_are_those_of_many_texts(text: str) -> None:
+    line = text.replace("\n", " ")
+    listed = facts_module._listed([line]).select("unit", "number").rows()
+    assert set(listed) == facts_module._said(line)
+
+
+def test_equal_documents_repeat_no_lines() -> None:
+    table = "| Lamp | £4 |\n| Chair with four legs and arms | £40 |"
+    assert surface([table] * 6)["repeated"].tolist() == [0.0] * 6
