@@ -27,13 +27,16 @@ class CurateStep(Strict):
     step: Literal["curate"]
     encoder: str = Field("auto", description="tells which documents are about the same")
     title: str = Field("title", description="the column of titles, where there is one")
-    date: str = Field("updated", description="the column of dates, where there is one")
+    date: str = Field("date", description="the column of dates, where there is one")
     supersedes: str | None = Field(None, description="a column: the id that it takes the place of")
     actions: dict[str, Literal["keep", "drop", "merge", "mask", "tag"]] = Field(
         {}, description="per flaw (OUTDATED, THIN, ...), another action than the usual one"
     )
     min_words: int = Field(30, ge=0, description="of a document that is not thin")
     required: list[str] | None = Field(None, description="columns that must not be empty")
+    client: AnyClient | None = Field(
+        None, description="who judges pairs that may contradict each other, one call for each"
+    )
 
 
 class ChunkStep(Strict):

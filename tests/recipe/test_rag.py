@@ -120,6 +120,40 @@ def test_an_llm_writes_questions_that_are_filtered(small, tmp_path):
     assert facts["questions"] == len(rows) - sum(facts["dropped"].values())
 
 
+def test_an_llm_judges_what_may_contradict(small, tmp_path):
+    """The second page says 45 days; a recorded judge finds the first one out of date."""
+    from llmlabel.llm import load_prompt, write_recorded
+    from llmlabel.rag.contradictions import VERDICTS
+    from llmlabel.schema import Task
+
+    folder = small()
+    for name, days, fee in (("copy", 45, 6), ("returns", 30, 4)):
+        (folder / "pages" / f"{name}.md").write_text(
+            "# Returning a tent\n\nA tent that was not pitched can be sent back to the shop in "
+            f"Leeds. You have {days} days from the day that the parcel arrived at your door. "
+            f"The label for the way back costs {fee} pounds and is in your account. Please dry "
+            "the fabric, count the pegs and poles, and put all of it into the bag it came in."
+        )
+    first = run(load_recipe(folder), tmp_path / "first", until="curate")
+    results = Results.read(first)
+    assert results.facts("curate")["contradiction_candidates"] == 1
+    pairs = pq.read_table(results.path("curate", "contradictions.parquet")).to_pylist()
+    task = Task("contradiction", VERDICTS, text=("left_text", "right_text"))
+    current = "left" if pairs[0]["left"] == "copy.md" else "right"
+    said = {"verdict": "contradict", "current": current, "question": "How long?"}
+    answers = {pairs[0]["id"]: {**said, "difference": "30 or 45 days"}}
+    prompt = load_prompt("contradiction")
+    write_recorded(folder / "judged.jsonl", answers, prompt, task, pairs, model="m", created=1)
+    client = {"use": "recorded", "answers": "judged.jsonl"}
+    recipe = load_recipe(small(lambda r: r["steps"][0].update(client=client)))
+    out = Results.read(run(recipe, tmp_path / "out", until="curate"))
+    actions = {a["id"]: a for a in pq.read_table(out.path("curate", "actions.parquet")).to_pylist()}
+    assert actions["returns.md"]["flaw"] == "CONTRADICTION"
+    assert actions["returns.md"]["action"] == "tag"
+    assert "30 or 45 days" in actions["returns.md"]["reason"]
+    assert "CONTRADICTION" not in actions["copy.md"]["flaws"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,9 +14,14 @@ import pyarrow as pa
 from llmlabel.embed import TfidfSvdEncoder, embed, load_encoder
 from llmlabel.io import cache_dir, read_table, write_table
 from llmlabel.io.runs import write_json
+from llmlabel.rag.contradictions import judge_contradictions
 from llmlabel.rag.curation import BY_WORDS, Curated, Curation, curate
+from llmlabel.recipe.asking import answers_cache, ask_model, make_client
+from llmlabel.recipe.client_config import RecordedConfig
+from llmlabel.recipe.config import AskStep
+from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.rag_config import CurateStep
-from llmlabel.recipe.steps.base import Context, StepKind
+from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 from llmlabel.recipe.steps.documents import DOCUMENTS, GOLD
 
 __all__ = ["KIND", "documents_of", "unit_vectors"]
@@ -47,7 +53,8 @@ def _run(context: Context) -> Mapping[str, Any]:
         named = [title or "" for title in documents[config.title].to_pylist()]
         titles = embed(named, encoder, cache_dir=cache)
     context.progress(1, 2)
-    found = curate(
+    decide = partial(
+        curate,
         documents,
         vectors=vectors,
         title_vectors=titles,
@@ -56,6 +63,10 @@ def _run(context: Context) -> Mapping[str, Any]:
         supersedes_column=config.supersedes,
         how=curation_of(config, by_words=by_words),
     )
+    found = decide()
+    if config.client is not None and found.candidates.num_rows:
+        judged = _judged(found.candidates, context)
+        found = replace(decide(verdicts=judged), candidates=judged)
     write_table(found.actions, context.folder.path / ACTIONS)
     if found.candidates.num_rows:
         write_table(found.candidates, context.folder.path / "contradictions.parquet")
@@ -74,6 +85,29 @@ def _run(context: Context) -> Mapping[str, Any]:
         "actions": found.counts(),
         "contradiction_candidates": found.candidates.num_rows,
     }
+
+
+def _judged(candidates: pa.Table, context: Context) -> pa.Table:
+    """Ask whether pairs contradict each other; every answer is kept before it is used."""
+    ask = judge_config(context.config)
+    client, _ = make_client(ask, context.recipe)
+    with answers_cache() as cache:
+        return judge_contradictions(
+            candidates, client, cache=cache, model=ask_model(ask, context.recipe)
+        )
+
+
+def judge_config(config: CurateStep) -> AskStep:
+    """Return how pairs are judged, as a step ``ask`` says it."""
+    return AskStep.model_validate(
+        {"step": "ask", "prompt": "contradiction", "client": config.client}
+    )
+
+
+def _check(config: CurateStep, recipe: Recipe) -> None:
+    curation_of(config)
+    if config.client is not None:
+        make_client(judge_config(config), recipe)
 
 
 def _measured(context: Context, found: Curated) -> dict[str, Any] | None:
@@ -124,8 +158,13 @@ def curation_of(config: CurateStep, *, by_words: bool = False) -> Curation:
     )
 
 
+def _external(config: CurateStep, recipe: Recipe) -> Mapping[str, Any]:
+    client = config.client
+    return file_prints(recipe, client.answers) if isinstance(client, RecordedConfig) else {}
+
+
 def _uses(_: Any, before: Sequence[str]) -> Sequence[str]:
     return [name for name in before if name == "documents"]
 
 
-KIND = StepKind(version=1, run=_run, uses=_uses, check=lambda config, _: curation_of(config))
+KIND = StepKind(version=1, run=_run, uses=_uses, check=_check, external=_external)
