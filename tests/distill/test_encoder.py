@@ -278,11 +278,11 @@ def test_few_rows_are_trained_more_often(rows, epochs):
 
 
 def test_what_is_not_installed_is_named(monkeypatch):
-    from llmlabel.distill import extra
+    from llmlabel import extras
 
-    real = extra.importlib.util.find_spec
+    real = extras.importlib.util.find_spec
     monkeypatch.setattr(
-        extra.importlib.util, "find_spec", lambda n, *a: None if n == "peft" else real(n, *a)
+        extras.importlib.util, "find_spec", lambda n, *a: None if n == "peft" else real(n, *a)
     )
     with pytest.raises(MissingExtraError, match="a fine-tuned student needs the package 'peft'"):
         fit_encoder(["a"], [[1, 0, 0]], CLASSES, options=EncoderOptions(lora={}))
