@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,19 @@ from llmlabel.errors import UnknownNameError
 from llmlabel.io import fingerprint, read_table
 from llmlabel.io.runs import RunFolder, StepFolder
 from llmlabel.lf import apply, require_columns
-from llmlabel.llm import LocalClient, RecordedClient
+from llmlabel.llm import LocalClient, RecordedClient, Request
 from llmlabel.llm.costs import CostPlan, plan_cost
 from llmlabel.recipe.asking import answers_cache, make_client, make_requests, price_table, to_send
 from llmlabel.recipe.config import SPLITS, AskStep, EvaluateStep, StepConfig
 from llmlabel.recipe.lfs import text_column
 from llmlabel.recipe.load import Recipe
+from llmlabel.recipe.rag_config import QuestionsStep
 from llmlabel.recipe.steps import KINDS, Context, Observer
+from llmlabel.recipe.steps.chunk import first_passages
 from llmlabel.recipe.steps.clean import first_rows
 from llmlabel.recipe.steps.label import build_lfs, fail
 from llmlabel.recipe.steps.load import load_split
+from llmlabel.recipe.steps.questions import ask_config, question_requests
 from llmlabel.recipe.steps.report import PAGE
 from llmlabel.recipe.steps.sample import ROWS
 
@@ -213,7 +216,12 @@ def plan(recipe: Recipe, out: str | Path | None = None) -> list[PlannedStep]:
         cost, free = None, ""
         if isinstance(step.config, AskStep) and not step.folder.done:
             tables = tables or _tables(recipe, {s.folder.name: s.folder for s in steps})
-            cost, free = _plan_cost(step.config, recipe, tables)
+            asked = [request for _, request in make_requests(step.config, recipe, tables)]
+            cost, free = _plan_cost(step.config, recipe, asked)
+        if isinstance(step.config, QuestionsStep) and step.config.client and not step.folder.done:
+            passages = first_passages(recipe, step.inputs["chunk"])
+            _, asked = question_requests(step.config, recipe, passages)
+            cost, free = _plan_cost(ask_config(step.config), recipe, asked)
         planned.append(
             PlannedStep(step.folder.name, step.folder.path, step.folder.done, cost, free)
         )
@@ -237,10 +245,7 @@ def _tables(recipe: Recipe, steps: Mapping[str, StepFolder]) -> Mapping[str, pa.
     return tables
 
 
-def _plan_cost(
-    config: AskStep, recipe: Recipe, tables: Mapping[str, pa.Table]
-) -> tuple[CostPlan, str]:
-    asked = [request for _, request in make_requests(config, recipe, tables)]
+def _plan_cost(config: AskStep, recipe: Recipe, asked: Sequence[Request]) -> tuple[CostPlan, str]:
     client, _ = make_client(config, recipe)
     with answers_cache() as cache:
         cost = plan_cost(

@@ -112,6 +112,12 @@ def test_an_llm_writes_questions_that_are_filtered(small, tmp_path):
         }
 
     recipe = load_recipe(small(ask))
+    fresh = {s.name: s for s in plan(recipe, tmp_path / "out")}["questions"]
+    assert fresh.free == "recorded"
+    assert fresh.cost.calls > len(rows), "those of the copy, too, which is gone before it asks"
+    run(recipe, tmp_path / "out", until="chunk")
+    known = {s.name: s for s in plan(recipe, tmp_path / "out")}["questions"]
+    assert known.cost.calls == len(rows)
     out = run(recipe, tmp_path / "out", until="questions")
     facts = Results.read(out).facts("questions")
     assert facts["from"] == "llm"

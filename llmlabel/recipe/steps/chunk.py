@@ -9,14 +9,16 @@ from typing import Any, Final
 import pyarrow as pa
 
 from llmlabel.io import read_table, write_table
+from llmlabel.io.runs import StepFolder
 from llmlabel.rag.chunks import Chunking, chunk_documents
 from llmlabel.rag.tokenizers import WORDS, default_tokenizer, fast_tokenizer
+from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.rag_config import ChunkStep
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.curate import documents_of, unit_vectors
-from llmlabel.recipe.steps.documents import DOCUMENTS
+from llmlabel.recipe.steps.documents import DOCUMENTS, read_all
 
-__all__ = ["AFTER", "BEFORE", "KIND"]
+__all__ = ["AFTER", "BEFORE", "KIND", "first_passages"]
 
 BEFORE: Final = "passages.before.parquet"
 AFTER: Final = "passages.parquet"
@@ -40,6 +42,18 @@ def _run(context: Context) -> Mapping[str, Any]:
         facts["longest"] = int(max(made["tokens"].to_pylist(), default=0))
     context.progress(2, 2)
     return facts
+
+
+def first_passages(recipe: Recipe, step: StepFolder) -> pa.Table:
+    """Return the passages, to plan what asking about them costs.
+
+    Before the step has run, those of all documents, cut by structure: curation leaves fewer.
+    """
+    if step.done:
+        return read_table(step.path / AFTER)
+    config = next(s for s in recipe.config.steps if isinstance(s, ChunkStep))
+    plain = config.model_copy(update={"by": "structure"} if config.by == "semantic" else {})
+    return _cut(read_all(recipe).documents, Chunking(plain.by, plain.size, plain.overlap), plain)
 
 
 def _cut(documents: pa.Table, how: Chunking, config: ChunkStep) -> pa.Table:

@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from llmlabel.errors import DataError, did_you_mean
 from llmlabel.io import fingerprint_path, write_table
-from llmlabel.rag.documents import read_documents
+from llmlabel.rag.documents import Documents, read_documents
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind
 
-__all__ = ["DOCUMENTS", "GOLD", "KIND"]
+__all__ = ["DOCUMENTS", "GOLD", "KIND", "read_all"]
 
 DOCUMENTS: Final = "documents.parquet"
 GOLD: Final = "gold.parquet"
@@ -23,7 +23,7 @@ GOLD: Final = "gold.parquet"
 def _run(context: Context) -> Mapping[str, Any]:
     recipe = context.recipe
     folder = recipe.resolve(str(recipe.config.data.documents))
-    found = read_documents(folder, text=recipe.task.text[0], id=recipe.config.data.id or "id")
+    found = read_all(recipe)
     if not found.documents.num_rows:
         raise DataError("no document in it could be read", file=folder)
     documents, gold = found.documents, recipe.config.data.gold
@@ -38,6 +38,13 @@ def _run(context: Context) -> Mapping[str, Any]:
     if found.set_aside.num_rows:
         write_table(found.set_aside, context.folder.path / "set_aside.parquet")
     return found.counts()
+
+
+def read_all(recipe: Recipe) -> Documents:
+    """Read the documents that a recipe names."""
+    data = recipe.config.data
+    folder = recipe.resolve(str(data.documents))
+    return read_documents(folder, text=recipe.task.text[0], id=data.id or "id")
 
 
 def _external(_: Any, recipe: Recipe) -> Mapping[str, Any]:

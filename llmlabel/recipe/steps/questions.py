@@ -12,7 +12,7 @@ import pyarrow as pa
 from llmlabel.errors import DataError, did_you_mean
 from llmlabel.io import read_table, write_table
 from llmlabel.lf import requests
-from llmlabel.llm import Failure, InvalidAnswer
+from llmlabel.llm import Failure, InvalidAnswer, Request
 from llmlabel.rag.questions import (
     answered_questions,
     filter_questions,
@@ -29,7 +29,7 @@ from llmlabel.recipe.steps.base import Context, StepKind, file_prints
 from llmlabel.recipe.steps.chunk import AFTER
 from llmlabel.recipe.surety import judged
 
-__all__ = ["KIND", "QUESTIONS", "ask_config"]
+__all__ = ["KIND", "QUESTIONS", "ask_config", "question_requests"]
 
 QUESTIONS: Final = "questions.parquet"
 
@@ -76,18 +76,24 @@ def _run(context: Context) -> Mapping[str, Any]:
     }
 
 
-def _asked(context: Context, passages: pa.Table) -> pa.Table:
-    config: QuestionsStep = context.config
-    recipe, ask = context.recipe, ask_config(config)
-    seed = recipe.config.seed
+def question_requests(
+    config: QuestionsStep, recipe: Recipe, passages: pa.Table
+) -> tuple[pa.Table, list[Request]]:
+    """Return the rows to ask about and what is asked of each."""
+    ask, seed = ask_config(config), recipe.config.seed
     if config.passages is not None and config.passages < passages.num_rows:
         rng = np.random.default_rng(seed)
         drawn = np.sort(rng.choice(passages.num_rows, config.passages, replace=False))
         passages = passages.take(pa.array(drawn))
     rows = question_rows(passages, per_passage=config.per_passage, seed=seed)
-    template = step_prompt(ask, recipe)
     batch = {name: rows[name].to_pylist() for name in rows.column_names}
-    asked = requests(template, recipe.task, batch, model=ask_model(ask, recipe), params=ask.params)
+    template, model = step_prompt(ask, recipe), ask_model(ask, recipe)
+    return rows, requests(template, recipe.task, batch, model=model, params=ask.params)
+
+
+def _asked(context: Context, passages: pa.Table) -> pa.Table:
+    recipe, ask = context.recipe, ask_config(context.config)
+    rows, asked = question_requests(context.config, recipe, passages)
     results, _ = ask_rows(
         ask,
         recipe,
@@ -95,7 +101,7 @@ def _asked(context: Context, passages: pa.Table) -> pa.Table:
         state_dir=context.run_folder / "batches" / context.folder.key[:12],
         on_progress=context.progress,
     )
-    schema = template.schema(recipe.task)
+    schema = step_prompt(ask, recipe).schema(recipe.task)
     said: dict[str, Mapping[str, Any]] = {}
     for request, result in zip(asked, results, strict=True):
         kept, answer = judged([result], schema, None)
