@@ -35,8 +35,8 @@ from benchmarks.rag_curation import flaws, scale
 from benchmarks.rag_retrieval import chunk_figures, scifact_figures
 from benchmarks.shared import ROOT, read_jsonl, require_shared
 from llmlabel.io.runs import read_json
+from llmlabel.rag.combined import ByDocument
 from llmlabel.rag.metrics import measure
-from llmlabel.rag.retrieval import ByDocument
 from llmlabel.recipe import load_recipe, run
 from llmlabel.recipe.steps.retrieve import searchers
 from llmlabel.report import Results

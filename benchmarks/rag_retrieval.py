@@ -46,9 +46,10 @@ from benchmarks.shared import SHARED, read_jsonl, require_shared
 from llmlabel.embed import load_encoder
 from llmlabel.io import cache_dir
 from llmlabel.rag.chunks import Chunking, chunk_documents, texts_with_headings
+from llmlabel.rag.combined import ByDocument, Hybrid
 from llmlabel.rag.documents import read_documents
 from llmlabel.rag.metrics import Qrels, Quality, compare, measure
-from llmlabel.rag.retrieval import BM25, ByDocument, Dense, Hybrid, Searcher
+from llmlabel.rag.retrieval import BM25, Dense, Searcher
 from llmlabel.rag.tokenizers import fast_tokenizer
 
 DEPTH = 100

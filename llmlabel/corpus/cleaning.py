@@ -129,7 +129,8 @@ def clean_batch(table: pa.Table, how: Cleaning) -> Cleaned:
     found["characters"] = pa.array([len(text) for text in texts], pa.int64())
     # Most of a crawl is in other languages: what has gone needs no rules, but a beginning to show.
     gone = steps != ""
-    texts = [t[:_SHOWN] if out else t for t, out in zip(texts, gone.tolist(), strict=True)]
+    # Twice what is shown, so that an address at the cut is whole, and masked.
+    texts = [t[: 2 * _SHOWN] if out else t for t, out in zip(texts, gone.tolist(), strict=True)]
     segments = segment(texts)
     found["words"] = pa.array(segments.words.counts, mask=gone)
     for family in FAMILIES:

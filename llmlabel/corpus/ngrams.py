@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.corpus.segment import mix
+from llmlabel.io.hashing import mix
 
 __all__ = ["Hashes", "Offsets", "mixed", "ngrams", "ranges"]
 

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from llmlabel.corpus.segment import Segments, Spans, mix
+from llmlabel.corpus.segment import Segments, Spans
+from llmlabel.io.hashing import mix
 
 __all__ = ["duplicate_characters", "first_equal", "ngram_repeats", "repeated"]
 

@@ -14,6 +14,7 @@ from ahocorasick_rs import BytesAhoCorasick, MatchKind
 from llmlabel.corpus.characters import Kind, kinds, lowered
 from llmlabel.corpus.words import word_spans
 from llmlabel.errors import DataError
+from llmlabel.io.hashing import mix
 
 __all__ = ["Segments", "Spans", "batches", "segment"]
 
@@ -326,16 +327,6 @@ def span_hashes(sums: Hashes, spans: Spans) -> Hashes:
     value *= high.take(spans.start >> _STEP)
     value += spans.length.view(np.uint64)  # the code point 0 is not seen otherwise
     return mix(value)
-
-
-def mix(value: Hashes) -> Hashes:
-    """Return 64-bit numbers with their bits mixed (splitmix64's last step), one to one."""
-    value = value ^ (value >> np.uint64(30))
-    value *= np.uint64(0xBF58476D1CE4E5B9)
-    value ^= value >> np.uint64(27)
-    value *= np.uint64(0x94D049BB133111EB)
-    value ^= value >> np.uint64(31)
-    return value
 
 
 def _before(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

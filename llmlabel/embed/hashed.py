@@ -20,6 +20,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from llmlabel.errors import DataError
+from llmlabel.io.hashing import mix
 
 __all__ = ["HASHED", "HashedTfidf", "fit_hashed_tfidf"]
 
@@ -28,7 +29,6 @@ _BITS: Final = 18
 _BATCH: Final = 4_000_000  # characters: some hundred MB of arrays
 _WORD: Final = r"\w+"
 _BASE: Final = np.uint64(0x100000001B3)
-_MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -133,7 +133,7 @@ def _count(texts: Sequence[str], bits: int) -> sp.csr_matrix:
     words = _hashes(found.explode(empty_as_null=False, keep_nulls=False))
     document = np.repeat(np.arange(len(texts)), lengths)
     beside = document[1:] == document[:-1]
-    pairs = _mixed(words[:-1] * _BASE + words[1:])[beside]
+    pairs = mix(words[:-1] * _BASE + words[1:])[beside]
     terms = np.concatenate([words, pairs]) >> np.uint64(64 - bits)
     owner = np.concatenate([document, document[1:][beside]]).astype(np.uint64)
     cells, counts = np.unique((owner << np.uint64(bits)) | terms, return_counts=True)
@@ -154,11 +154,4 @@ def _hashes(words: pl.Series) -> Hashes:
     place = np.arange(len(data)) - np.repeat(start, np.diff(offsets))
     longest = int(place.max()) + 1
     powers = np.cumprod(np.full(longest, _BASE, np.uint64))
-    return _mixed(np.add.reduceat((data.astype(np.uint64) + np.uint64(1)) * powers[place], start))
-
-
-def _mixed(values: Hashes) -> Hashes:
-    """Mix the bits of 64-bit numbers (splitmix64's last step), so that the upper ones are random."""
-    values = (values ^ (values >> np.uint64(30))) * _MIX[0]
-    values = (values ^ (values >> np.uint64(27))) * _MIX[1]
-    return np.asarray(values ^ (values >> np.uint64(31)))
+    return mix(np.add.reduceat((data.astype(np.uint64) + np.uint64(1)) * powers[place], start))

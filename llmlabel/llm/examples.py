@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmlabel.errors import ConfigError, DataError, UnknownNameError
+from llmlabel.io.hashing import mix
 
 __all__ = ["Example", "ExamplePool", "Selection", "select_examples"]
 
@@ -232,7 +233,7 @@ def _scorer(
     if how == "random":
         keys = _hashes(pool.ids)
         rows = _hashes([f"{seed} {text}" for text in texts])
-        return lambda part: _mixed(rows[part, None] ^ keys).astype(np.float64)
+        return lambda part: mix(rows[part, None] ^ keys).astype(np.float64)
     order = -np.arange(len(pool), dtype=np.float64)
     if how == "diverse":
         order = _by_distance(_vectors(pool), groups, depth)
@@ -249,13 +250,6 @@ def _hashes(texts: Sequence[str]) -> npt.NDArray[np.uint64]:
         hashlib.blake2b(t.encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in texts
     )
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
-
-
-def _mixed(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Scramble: the finaliser of splitmix64 (Steele et al. 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def _by_distance(V: FloatArray, groups: IntArray, depth: int) -> FloatArray:

@@ -19,7 +19,7 @@ __all__ = ["load_cross_encoder"]
 def load_cross_encoder(
     name: str | Path, *, batch_size: int = 32
 ) -> Callable[[Sequence[tuple[str, str]]], npt.NDArray[np.float32]]:
-    """Return a function from (query, passage) pairs to scores, for `retrieval.Reranked`.
+    """Return a function from (query, passage) pairs to scores, for `combined.Reranked`.
 
     Parameters
     ----------

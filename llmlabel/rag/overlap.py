@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from llmlabel.corpus.ngrams import ngrams
-from llmlabel.corpus.segment import Segments, mix, segment
+from llmlabel.corpus.segment import Segments, segment
+from llmlabel.io.hashing import mix
 
 __all__ = ["repeats_run", "shared_words"]
 

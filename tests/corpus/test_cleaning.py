@@ -234,3 +234,12 @@ def test_a_document_depends_on_its_own_text_alone(texts, size):
         assert sum(p.counts[key] for p in parts) == count
     assert whole.documents.num_rows + whole.dropped.num_rows == len(texts)
     assert all(r["step"] and r["reason"] for r in whole.dropped.to_pylist())
+
+
+def test_personal_data_at_the_cut_of_a_dropped_document_is_masked():
+    text = "Das ist ein Satz auf Deutsch. " * 13 + "Schreib an jemand.anders@example.org bitte."
+    rows = pa.table({"id": ["a"], "text": [text]})
+    found = clean_batch(rows, Cleaning(languages={"en": 0.5}, personal="mask"))
+    (shown,) = found.dropped["text"].to_pylist()
+    assert found.dropped["step"].to_pylist() == ["language"]
+    assert "jemand" not in shown

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmlabel.errors import ConfigError, DataError, UnknownNameError
-from llmlabel.rag.retrieval import BM25, ByDocument, Dense, Hits, Hybrid, Reranked, ranked
+from llmlabel.rag.combined import ByDocument, Hybrid, Reranked
+from llmlabel.rag.retrieval import BM25, Dense, Hits, ranked
 
 TEXTS = {
     "tent": "Pitching the tent on level ground",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -163,6 +164,18 @@ def test_endpoints_file(tmp_path, make_recipe):
         load_recipe(make_recipe(), config=config)
     config.write_text("endpoints:\n  default:\n    model: m\n")
     assert load_recipe(make_recipe(), config=config).endpoints.endpoints["default"].model == "m"
+
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+@pytest.mark.parametrize(
+    "name", [p.name for p in sorted(CONFIGS.glob("*.yaml")) if p.name != "prices.yaml"]
+)
+def test_every_shipped_config_says_where_things_run(make_recipe, name):
+    endpoints = load_recipe(make_recipe(), config=CONFIGS / name).endpoints
+    assert endpoints.endpoints or endpoints.engine.workers
+    assert (endpoints.engine.use == "ray") == (name == "engine-ray.yaml")
 
 
 def test_a_shipped_config_is_found_by_name(make_recipe, tmp_path, monkeypatch):

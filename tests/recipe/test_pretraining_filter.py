@@ -50,6 +50,7 @@ def test_the_funnel_adds_up(filtered, part_rows):
     assert (clean["read"], clean["left"]) == (435, dedup["documents"])
     assert clean["read"] == clean["left"] + sum(clean["dropped"].values())
     assert facts["documents"] == 435 == facts["kept"] + sum(facts["dropped"].values())
+    assert facts["kept"] == pytest.approx(184, abs=8), "as the recipe's README says"
     assert {s: facts["dropped"][s] for s in CLEANED} == clean["dropped"]
     assert facts["dropped"]["dedup"] == dedup["dropped"]
     decisions = part_rows(results, "filter", "decisions")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from llmlabel.io import read_table, write_table
 from llmlabel.io.runs import StepFolder
@@ -26,22 +27,20 @@ AFTER: Final = "passages.parquet"
 
 def _run(context: Context) -> Mapping[str, Any]:
     config: ChunkStep = context.config
-    how = Chunking(config.by, config.size, config.overlap)
-    tables = {BEFORE: documents_of(context)}
+    before = _cut(documents_of(context), config)
+    context.progress(1, 2)
+    after = before
     if "curate" in context.inputs:
-        tables[AFTER] = read_table(context.input("curate") / DOCUMENTS)
-    else:
-        tables[AFTER] = tables[BEFORE]
-    facts: dict[str, Any] = {}
-    for done, (file, documents) in enumerate(tables.items()):
-        context.progress(done, 2)
-        made = _cut(documents, how, config)
-        write_table(made, context.folder.path / file)
-        facts[file.split(".", 1)[0] if file == AFTER else "before"] = made.num_rows
-        facts["tokens"] = int(sum(made["tokens"].to_pylist()))
-        facts["longest"] = int(max(made["tokens"].to_pylist(), default=0))
+        after = _cut(read_table(context.input("curate") / DOCUMENTS), config)
+    for file, passages in ((BEFORE, before), (AFTER, after)):
+        write_table(passages, context.folder.path / file)
     context.progress(2, 2)
-    return facts
+    return {
+        "before": before.num_rows,
+        "passages": after.num_rows,
+        "tokens": pc.sum(after["tokens"]).as_py() or 0,
+        "longest": pc.max(after["tokens"]).as_py() or 0,
+    }
 
 
 def first_passages(recipe: Recipe, step: StepFolder) -> pa.Table:
@@ -52,11 +51,11 @@ def first_passages(recipe: Recipe, step: StepFolder) -> pa.Table:
     if step.done:
         return read_table(step.path / AFTER)
     config = next(s for s in recipe.config.steps if isinstance(s, ChunkStep))
-    plain = config.model_copy(update={"by": "structure"} if config.by == "semantic" else {})
-    return _cut(read_all(recipe).documents, Chunking(plain.by, plain.size, plain.overlap), plain)
+    plain = config.model_copy(update={"by": "structure"}) if config.by == "semantic" else config
+    return _cut(read_all(recipe).documents, plain)
 
 
-def _cut(documents: pa.Table, how: Chunking, config: ChunkStep) -> pa.Table:
+def _cut(documents: pa.Table, config: ChunkStep) -> pa.Table:
     if config.tokenizer == "auto":
         tokenizer = default_tokenizer()
     elif config.tokenizer == "words":
@@ -64,6 +63,7 @@ def _cut(documents: pa.Table, how: Chunking, config: ChunkStep) -> pa.Table:
     else:
         tokenizer = fast_tokenizer(config.tokenizer)
     encode = partial(unit_vectors, encoder=config.encoder) if config.by == "semantic" else None
+    how = Chunking(config.by, config.size, config.overlap)
     return chunk_documents(documents, how, tokenizer=tokenizer, encode=encode)
 
 

@@ -155,7 +155,7 @@ def _external(config: CleanStep, recipe: Recipe) -> Mapping[str, Any]:
     }
 
 
-def check_clean(recipe: Recipe, config: CleanStep) -> None:
+def check_clean(config: CleanStep, recipe: Recipe) -> None:
     """Check what a ``clean`` step says before anything runs.
 
     Raises
@@ -217,5 +217,5 @@ KIND = StepKind(
     uses=_uses,
     external=_external,
     resumes=True,
-    check=lambda config, recipe: check_clean(recipe, config),
+    check=check_clean,
 )

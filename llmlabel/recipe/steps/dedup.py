@@ -169,7 +169,7 @@ def _sketches_of(recipe: Recipe, against: str) -> Path:
     return steps["dedup"].path / SKETCHES
 
 
-def check_dedup(recipe: Recipe, config: DedupStep) -> None:
+def check_dedup(config: DedupStep, recipe: Recipe) -> None:
     """Check what a ``dedup`` step says before anything runs.
 
     Raises
@@ -192,5 +192,5 @@ KIND = StepKind(
     run=_run,
     uses=_uses,
     external=_external,
-    check=lambda config, recipe: check_dedup(recipe, config),
+    check=check_dedup,
 )

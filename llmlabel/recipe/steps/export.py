@@ -22,7 +22,7 @@ def _run(context: Context) -> Mapping[str, Any]:
     config: ExportStep = context.config
     passages = read_table(context.input("chunk") / AFTER)
     folder = context.folder.path
-    vectors = None
+    vectors: Any = None
     if {"lancedb", "qdrant"} & set(config.to):
         vectors = unit_vectors(texts_with_headings(passages), config.encoder)
     for form in config.to:
@@ -30,9 +30,12 @@ def _run(context: Context) -> Mapping[str, Any]:
             write_table(passages, folder / "passages.parquet")
         elif form == "langchain" or form == "llama_index":
             write_framework_documents(passages, form, folder / f"{form}.jsonl")
-        elif vectors is not None:
-            store = LanceStore(folder / form) if form == "lancedb" else QdrantStore(folder / form)
+        elif form == "lancedb":
+            LanceStore(folder / form).write(passages, vectors)
+        else:
+            store = QdrantStore(folder / form)
             store.write(passages, vectors)
+            store.close()
     return {"passages": passages.num_rows, "to": ", ".join(config.to)}
 
 

@@ -28,9 +28,10 @@ from llmlabel.recipe.steps.dedup import DUPLICATES
 from llmlabel.recipe.steps.distill import HELD_OUT
 from llmlabel.recipe.steps.parts import (
     PARTS,
+    Made,
     as_strings,
+    made_parts,
     part_files,
-    shard_name,
     work_on,
     write_card,
 )
@@ -44,22 +45,6 @@ BINS: Final = 20
 NO_VALUE: Final = "(none)"
 OTHERS: Final = "(others)"
 _VALUES: Final = 200  # of a column, above which rare ones are not told apart
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the cleaned corpus.
-
-    Parameters
-    ----------
-    id
-        What it was made of.
-    name
-        Its part files' name in the step ``clean``.
-    """
-
-    id: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +75,7 @@ class Deciding:
     seed: int
 
 
-def filter_part(part: Part, how: Deciding) -> Iterator[PartResult]:
+def filter_part(part: Made, how: Deciding) -> Iterator[PartResult]:
     """Decide on the documents of a part.
 
     Yields tables ``documents`` (those that stay), ``decisions`` (all) and ``samples``.
@@ -237,7 +222,7 @@ def _student(folder: str) -> Student:
     return load_student(folder)
 
 
-def _duplicates(part: Part, how: Deciding) -> dict[int, str]:
+def _duplicates(part: Made, how: Deciding) -> dict[int, str]:
     """Return why the documents of a part that go as duplicates go, by row."""
     if how.duplicates is None:
         return {}
@@ -266,7 +251,7 @@ def _run(context: Context) -> Mapping[str, Any]:
         str(context.input("dedup").absolute() / DUPLICATES) if "dedup" in context.inputs else None,
         context.recipe.config.seed,
     )
-    shards = [Part(shard_name(f), f.stem) for f in part_files(clean, "documents")]
+    shards = made_parts(part_files(clean, "documents"))
     result = work_on(context, partial(filter_part, how=how), shards)
     said = {"class": kept, "threshold": round(how.threshold, 6), "scored": student is not None}
     first = {name: result.facts[name] for name in ("documents", "kept", "words", "dropped")}
@@ -275,7 +260,7 @@ def _run(context: Context) -> Mapping[str, Any]:
     return facts
 
 
-def check_filter(recipe: Recipe, config: FilterStep) -> None:
+def check_filter(config: FilterStep, recipe: Recipe) -> None:
     """Check what a ``filter`` step says before anything runs.
 
     Raises
@@ -336,5 +321,5 @@ KIND = StepKind(
     run=_run,
     uses=_uses,
     resumes=True,
-    check=lambda config, recipe: check_filter(recipe, config),
+    check=check_filter,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +27,12 @@ from llmlabel.recipe.corpus_config import MixStep
 from llmlabel.recipe.load import Recipe
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.parts import (
+    Made,
     as_strings,
     check_columns,
+    made_parts,
     part_files,
     read_columns,
-    shard_name,
     work_on,
     write_card,
 )
@@ -43,16 +43,8 @@ SCORE: Final = "score"
 _CLOSE: Final = 1e-6
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of the step ``filter``: what it was made of, and its file's name."""
-
-    id: str
-    name: str
-
-
 def mix_part(
-    part: Part, documents: str, plan: MixPlan, edges: Sequence[float], seed: int
+    part: Made, documents: str, plan: MixPlan, edges: Sequence[float], seed: int
 ) -> PartResult:
     """Return the documents of a part as often as the plan takes them."""
     table = pq.read_table(Path(documents) / f"{part.name}.parquet")
@@ -101,7 +93,7 @@ def _run(context: Context) -> Mapping[str, Any]:
         edges=config.scores,
         seed=context.recipe.config.seed,
     )
-    made = work_on(context, work, [Part(shard_name(f), f.stem) for f in files])
+    made = work_on(context, work, made_parts(files))
     facts = {
         **made.facts,
         "wanted": plan.shares,
@@ -133,7 +125,7 @@ def _shares(files: Sequence[Any], config: MixStep) -> dict[str, dict[str, float]
     }
 
 
-def check_mix(recipe: Recipe, config: MixStep) -> None:
+def check_mix(config: MixStep, recipe: Recipe) -> None:
     """Check what a ``mix`` step says before anything runs.
 
     Raises
@@ -165,5 +157,5 @@ KIND = StepKind(
     run=_run,
     uses=_uses,
     resumes=True,
-    check=lambda config, recipe: check_mix(recipe, config),
+    check=check_mix,
 )

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from llmlabel.io import read_table, write_table
 from llmlabel.rag.negatives import hard_negatives, triplets
 from llmlabel.recipe.rag_config import NegativesStep
@@ -24,12 +26,13 @@ def _run(context: Context) -> Mapping[str, Any]:
     texts = dict(zip(passages["id"].to_pylist(), passages["text"].to_pylist(), strict=True))
     found = searchers(passages, ["hybrid", "dense"], config.encoder)
     questions = [row["question"] for row in asked]
-    relevant = _relevant(asked, passages, found["dense"], questions, config.k)
+    near = found["dense"].search(questions, config.k)
+    relevant = _relevant(asked, passages, near.ids.tolist(), config.k)
     mined = hard_negatives(
         questions,
         relevant,
         found["hybrid"].search,
-        similarity=found["dense"].search,
+        similarity=lambda *_: near,
         per_question=config.per_question,
         k=config.k,
         margin=config.margin,
@@ -42,9 +45,8 @@ def _run(context: Context) -> Mapping[str, Any]:
 
 def _relevant(
     asked: Sequence[Mapping[str, Any]],
-    passages: Any,
-    search: Any,
-    questions: Sequence[str],
+    passages: pa.Table,
+    near: Sequence[Sequence[str]],
     k: int,
 ) -> list[list[str]]:
     """Return the passages that answer each question, the likeliest first.
@@ -57,15 +59,12 @@ def _relevant(
         passages["id"].to_pylist(), passages["document"].to_pylist(), strict=True
     ):
         of.setdefault(document, []).append(name)
-    hits = search.search(questions, k).ids.tolist()
     out = []
-    for row, found in zip(asked, hits, strict=True):
-        known = [p for d in json.loads(row["relevant"]) for p in of.get(d, [])]
-        if row.get("passage"):
-            known.insert(0, row["passage"])
+    for row, found in zip(asked, near, strict=True):
+        known = {p for d in json.loads(row["relevant"]) for p in of.get(d, [])}
         order = {name: at for at, name in enumerate(found)}
         first = [row["passage"]] if row.get("passage") else []
-        rest = sorted(set(known) - set(first), key=lambda p: (order.get(p, k), p))
+        rest = sorted(known - set(first), key=lambda p: (order.get(p, k), p))
         out.append(first + rest)
     return out
 

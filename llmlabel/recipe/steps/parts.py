@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +18,14 @@ from llmlabel.report.dataset_card import dataset_card
 
 __all__ = [
     "PARTS",
+    "Made",
     "as_strings",
     "check_columns",
+    "made_parts",
     "part_files",
     "read_columns",
-    "shard_name",
     "work_on",
+    "write_card",
 ]
 
 PARTS: Final = "parts"
@@ -68,9 +71,25 @@ def part_files(step: Path, table: str) -> list[Path]:
     return sorted((step / PARTS / table).glob("*.parquet"))
 
 
-def shard_name(file: Path) -> str:
-    """Return the name of what a part file was made of: of ``00003-web.parquet``, ``web``."""
-    return file.stem.split("-", 1)[1]
+@dataclass(frozen=True)
+class Made:
+    """A part that an earlier step has made.
+
+    Parameters
+    ----------
+    id
+        What it was made of.
+    name
+        Its part files' name.
+    """
+
+    id: str
+    name: str
+
+
+def made_parts(files: Sequence[Path]) -> list[Made]:
+    """Return the parts of part files: of ``00003-web.parquet``, that of ``web``."""
+    return [Made(file.stem.split("-", 1)[1], file.stem) for file in files]
 
 
 def read_columns(file: Path, columns: Sequence[str]) -> pa.Table:

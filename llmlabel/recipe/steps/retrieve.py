@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from llmlabel.embed import load_encoder
 from llmlabel.io import cache_dir, read_table
 from llmlabel.io.runs import write_json
 from llmlabel.rag.chunks import texts_with_headings
+from llmlabel.rag.combined import ByDocument, Hybrid, Reranked, Score
 from llmlabel.rag.cross_encoder import load_cross_encoder
 from llmlabel.rag.metrics import Comparison, Quality, compare, measure
-from llmlabel.rag.retrieval import BM25, ByDocument, Dense, Hybrid, Reranked, Searcher
+from llmlabel.rag.retrieval import BM25, Dense, Searcher
 from llmlabel.recipe.rag_config import Method, RetrieveStep
 from llmlabel.recipe.steps.base import Context, StepKind
 from llmlabel.recipe.steps.chunk import AFTER, BEFORE
-from llmlabel.recipe.steps.curate import ACTIONS, unit_vectors
+from llmlabel.recipe.steps.curate import ACTIONS
 from llmlabel.recipe.steps.questions import QUESTIONS
 
 __all__ = ["KIND", "RESULTS", "searchers"]
@@ -38,17 +39,10 @@ def searchers(
     ids, texts = passages["id"].to_pylist(), texts_with_headings(passages)
     made: dict[Method, Searcher] = {"bm25": BM25(ids, texts)}
     if set(methods) & {"dense", "hybrid"}:
-        vectors = unit_vectors(texts, encoder)
-        made["dense"] = Dense(ids, vectors, _encode(texts, encoder))
+        loaded = load_encoder(encoder, fit_texts=texts)
+        made["dense"] = Dense.of(ids, texts, loaded, cache_dir() / "embeddings")
         made["hybrid"] = Hybrid([made["bm25"], made["dense"]])
     return {name: made[name] for name in methods}
-
-
-def _encode(texts: Sequence[str], encoder: str) -> Any:
-    from llmlabel.embed import embed, load_encoder
-
-    loaded = load_encoder(encoder, fit_texts=texts)
-    return partial(embed, encoder=loaded, cache_dir=cache_dir() / "embeddings")
 
 
 def _run(context: Context) -> Mapping[str, Any]:
@@ -57,11 +51,15 @@ def _run(context: Context) -> Mapping[str, Any]:
     one = _merged(context)
     qrels = {row["id"]: _mapped(json.loads(row["relevant"]), one) for row in asked.to_pylist()}
     asked = asked.filter(pa.array([bool(qrels[i]) for i in asked["id"].to_pylist()]))
+    score = None
+    if config.rerank is not None:
+        beside = context.recipe.resolve(config.rerank)
+        score = load_cross_encoder(beside if beside.is_dir() else config.rerank)
     measured: dict[str, dict[str, Quality]] = {}
     for done, (name, file) in enumerate((("before", BEFORE), ("after", AFTER))):
         context.progress(done, 2)
         passages = read_table(context.input("chunk") / file)
-        measured[name] = _measure(passages, asked, qrels, one, config, context)
+        measured[name] = _measure(passages, asked, qrels, one, config, score)
     context.progress(2, 2)
     found = {
         method: compare(measured["before"][method], measured["after"][method], f"ndcg@{config.k}")
@@ -97,25 +95,22 @@ def _measure(
     qrels: Qrels,
     one: Mapping[str, str],
     config: RetrieveStep,
-    context: Context,
+    score: Score | None,
 ) -> dict[str, Quality]:
-    document = dict(zip(passages["id"].to_pylist(), passages["document"].to_pylist(), strict=True))
+    ids = passages["id"].to_pylist()
+    document = dict(zip(ids, passages["document"].to_pylist(), strict=True))
+    texts = dict(zip(ids, texts_with_headings(passages), strict=True))
     questions = asked["question"].to_pylist()
     out: dict[str, Quality] = {}
     for name, searcher in searchers(passages, config.by, config.encoder).items():
-        if config.rerank is not None:
-            texts = dict(
-                zip(passages["id"].to_pylist(), texts_with_headings(passages), strict=True)
-            )
-            beside = context.recipe.resolve(config.rerank)
-            model = str(beside) if beside.is_dir() else config.rerank
-            searcher = Reranked(searcher, texts, load_cross_encoder(model))
+        if score is not None:
+            searcher = Reranked(searcher, texts, score)
         if config.of == "documents":
             searcher = ByDocument(searcher, document)
         hits = searcher.search(questions, config.k)
         ks = tuple(sorted({min(5, config.k), config.k}))
-        ids = np.array([_once(row, one) for row in hits.ids.tolist()], object)
-        out[name] = measure(ids, asked["id"].to_pylist(), qrels, ks=ks)
+        found = np.array([_once(row, one) for row in hits.ids.tolist()], object)
+        out[name] = measure(found, asked["id"].to_pylist(), qrels, ks=ks)
     return out
 
 
